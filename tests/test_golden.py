@@ -1,0 +1,61 @@
+"""Given the same weights, this project computes what the published implementation computed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import torch
+from monai.losses import DiceCELoss
+
+from published import adm_shapes, fill, head_shapes
+from textdiff_monai import DiffusionBackbone, SegmentationHead
+from textdiff_monai.weights import import_adm, load_published_head
+
+TOLERANCE, LOSS_TOLERANCE = 1e-4, 1e-3
+
+
+def assert_close(ours, theirs, what):
+    error = np.abs(ours - theirs).max() / np.abs(theirs).max()
+    assert error <= TOLERANCE, f"{what}: off by {error:.1e} of the largest value"
+
+
+def test_published_numbers_are_repeated(golden, tmp_path):
+    options, numbers = json.loads(golden.read_text()), np.load(golden.with_suffix(".npz"))
+    torch.save(fill(adm_shapes(options)), tmp_path / "adm.pt")
+    import_adm(tmp_path / "adm.pt", tmp_path / "unet", options["num_head_channels"])
+    backbone = DiffusionBackbone(tmp_path / "unet", options["blocks"], options["steps"])
+    if "noise" in numbers:
+        assert np.array_equal(backbone.noise(*numbers["noise"].shape[-2:]).numpy(), numbers["noise"])
+
+    features = backbone(torch.from_numpy(numbers["image"]))
+    for k, feature in enumerate(features):
+        feature = feature.double()
+        assert_close(feature.mean((0, 2, 3)).numpy(), numbers[f"feature{k}_mean"], f"mean of feature {k}")
+        assert_close(feature.std((0, 2, 3)).numpy(), numbers[f"feature{k}_std"], f"deviation of feature {k}")
+
+    assert backbone.out_channels == [dim * len(options["steps"]) for dim in options["dim"]]
+    torch.save({"model_state_dict": fill(head_shapes(backbone.out_channels))}, tmp_path / "head.pth")
+    head = SegmentationHead(backbone.out_channels, text_channels=768)
+    load_published_head(head, tmp_path / "head.pth")
+    text, label = torch.from_numpy(numbers["text"]), torch.from_numpy(numbers["label"]).long()[:, None]
+    size = label.shape[-2:]
+
+    def logits():
+        with torch.no_grad():
+            return head.eval()(features, text, None, size).numpy()
+
+    assert_close(logits(), numbers["logits"], "logits")
+
+    loss = DiceCELoss(
+        to_onehot_y=True, softmax=False, squared_pred=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5, lambda_dice=1.5
+    )
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-4)
+    head.train()
+    for expected in numbers["train_losses"]:
+        optimizer.zero_grad()
+        value = loss(head(features, text, None, size), label)
+        value.backward()
+        optimizer.step()
+        assert abs(value.item() - expected) <= LOSS_TOLERANCE * expected
+    assert_close(logits(), numbers["logits_after_training"], "logits after training")

@@ -1,0 +1,42 @@
+"""TextDiff-MONAI: segmenting medical images from a handful of labels and the sentences clinicians write anyway."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from textdiff_monai.backbone import DiffusionBackbone
+    from textdiff_monai.bundle import bundle_root
+    from textdiff_monai.captions import rewrite
+    from textdiff_monai.data import DataError, check_datalist, load_datalist
+    from textdiff_monai.handlers import Progress
+    from textdiff_monai.head import SegmentationHead
+    from textdiff_monai.network import TextDiff
+    from textdiff_monai.pretraining import Denoiser, RandSquareCropd, SaveBackbone, even_sampler, unlabelled_images
+    from textdiff_monai.text import TextEncoder
+    from textdiff_monai.transforms import RandSymmetryd, ToInputd, ToLabeld, ToSourceLayoutd, loading, preprocessing
+    from textdiff_monai.weights import import_adm, load_published_head
+
+__version__ = "0.1.0"
+
+# Loaded when first used, so that `textdiff --help` need not wait for PyTorch.
+_MODULES = {
+    "backbone": ["DiffusionBackbone"],
+    "bundle": ["bundle_root"],
+    "captions": ["rewrite"],
+    "data": ["DataError", "check_datalist", "load_datalist"],
+    "handlers": ["Progress"],
+    "head": ["SegmentationHead"],
+    "network": ["TextDiff"],
+    "pretraining": ["Denoiser", "RandSquareCropd", "SaveBackbone", "even_sampler", "unlabelled_images"],
+    "text": ["TextEncoder"],
+    "transforms": ["RandSymmetryd", "ToInputd", "ToLabeld", "ToSourceLayoutd", "loading", "preprocessing"],
+    "weights": ["import_adm", "load_published_head"],
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

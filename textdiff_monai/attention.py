@@ -1,0 +1,54 @@
+"""Image-to-text attention: every pixel's feature looks the sentence's tokens up (TextDiff, section 2.2)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ImageTextAttention(nn.Module):
+    """Multi-head attention from pixels (queries) to tokens (keys, values), with a normalised output.
+
+    MONAI's ``CrossAttentionBlock`` computes the same, but takes no padding mask.
+    """
+
+    def __init__(self, channels: int, text_channels: int, heads: int, head_channels: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(channels, heads * head_channels, bias=False)
+        self.to_k = nn.Linear(text_channels, heads * head_channels, bias=False)
+        self.to_v = nn.Linear(text_channels, heads * head_channels, bias=False)
+        self.to_out = nn.Linear(heads * head_channels, channels)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, pixels: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
+        """pixels (B, N, C), text (B, L, D), mask (B, L) True where a token may be seen; returns (B, N, C)."""
+        q, k, v = (
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for x in (self.to_q(pixels), self.to_k(text), self.to_v(text))
+        )
+        seen = None if mask is None else mask[:, None, None, :]
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return self.norm(self.to_out(attended.transpose(1, 2).flatten(2)))
+
+
+class ImageTextBlock(nn.Module):
+    """Two rounds of image-to-text attention and a pointwise layer, each on a residual branch."""
+
+    def __init__(self, channels: int, text_channels: int, heads: int = 8, head_channels: int = 64) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels)
+        self.attention1 = ImageTextAttention(channels, text_channels, heads, head_channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.attention2 = ImageTextAttention(channels, text_channels, heads, head_channels)
+        self.norm3 = nn.LayerNorm(channels)
+        self.linear = nn.Linear(channels, channels)
+
+    def forward(self, features: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
+        """features (B, C, h, w), text (B, L, D), mask (B, L); returns (B, C, h, w)."""
+        size = features.shape[-2:]
+        pixels = features.flatten(2).transpose(1, 2)
+        pixels = pixels + self.attention1(self.norm1(pixels), text, mask)
+        pixels = pixels + self.attention2(self.norm2(pixels), text, mask)
+        pixels = pixels + self.linear(F.gelu(self.norm3(pixels)))
+        return pixels.transpose(1, 2).unflatten(-1, size)

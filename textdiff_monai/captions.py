@@ -1,0 +1,109 @@
+"""Directions in captions: what a flip or a turn of the image does to left, right, upper and lower."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Symmetry(NamedTuple):
+    """A symmetry of the square: an optional left-right mirror, then quarter turns counter-clockwise."""
+
+    mirrored: bool
+    turns: int
+
+
+SYMMETRIES = {
+    "identity": Symmetry(False, 0),
+    "turn90": Symmetry(False, 1),
+    "turn180": Symmetry(False, 2),
+    "turn270": Symmetry(False, 3),
+    "mirror": Symmetry(True, 0),
+    "mirror_turn90": Symmetry(True, 1),
+    "mirror_turn180": Symmetry(True, 2),
+    "mirror_turn270": Symmetry(True, 3),
+}
+
+# Words for the image's four directions; (word for up, word for down), and likewise for left and right.
+_VERTICAL = (("upper", "lower"), ("top", "bottom"), ("superior", "inferior"), ("uppermost", "lowermost"))
+_HORIZONTAL = (("left", "right"), ("leftmost", "rightmost"), ("left-sided", "right-sided"))
+_UP = {up: down for up, down in _VERTICAL}
+_LEFT = {left: right for left, right in _HORIZONTAL}
+_SWAP_VERTICAL = _UP | {down: up for up, down in _UP.items()}
+_SWAP_HORIZONTAL = _LEFT | {right: left for left, right in _LEFT.items()}
+_WORD = re.compile(r"[A-Za-z]+(?:-sided)?")
+
+# Words that a flip or a turn would make untrue and that have no simple opposite, by the axis they depend on.
+_FIXED_VERTICAL = re.compile(
+    r"\b(ap(?:ex|ices|ical)|bas(?:e|es|al|ilar)|above|below|beneath|superiorly|inferiorly|upward|downward|"
+    r"diaphragm\w*|hemidiaphragm\w*|costophrenic|upright|supine|[rl](?:ul|ll|ml)|cranial|caudal|cephal\w+)\b", re.I
+)  # fmt: skip
+_FIXED_HORIZONTAL = re.compile(r"\b([rl](?:ul|ll|ml)|dextro\w+|levo\w+|laevo\w+|clockwise|o'?clock)\b", re.I)
+# A side named with a part of the body is the patient's, which a quarter turn cannot move to above or below.
+_ANATOMY = re.compile(
+    r"\b(lungs?|lobes?|lingula|hemithorax|thorax|chest|pleural?|pulmonary|hil(?:um|ar|a)|heart|cardiac|ribs?|breasts?|"
+    r"kidneys?|liver|hepatic|ventric\w+|hemispher\w+|eyes?|retina\w*|cost\w+|clavic\w+|middle|mid|zones?|fields?)\b", re.I
+)  # fmt: skip
+
+
+def rewrite(text: str, symmetry: str) -> str | None:
+    """The caption of the image after a symmetry, or None where it cannot be written.
+
+    A mirror exchanges left and right, a half turn also upper and lower, wherever the words stand. A quarter turn moves
+    an image direction to the next (what was upper left is then lower left), which can only be said of the image: a
+    caption with a side or height of the body ("left lung", "middle zone") gives None, as do words without a simple
+    opposite on the axis that changes ("apex", "RUL").
+
+    Args:
+        text: the caption; directions are the image's, or the patient's as seen on it.
+        symmetry: a name in ``SYMMETRIES``.
+
+    Raises:
+        KeyError: for an unknown symmetry.
+    """
+    mirrored, turns = SYMMETRIES[symmetry]
+    if not mirrored and not turns:
+        return text
+    if turns % 2 == 0:
+        swap_horizontal, swap_vertical = mirrored != (turns == 2), turns == 2
+        if (swap_horizontal and _FIXED_HORIZONTAL.search(text)) or (swap_vertical and _FIXED_VERTICAL.search(text)):
+            return None
+        swaps = (_SWAP_HORIZONTAL if swap_horizontal else {}) | (_SWAP_VERTICAL if swap_vertical else {})
+        return _WORD.sub(lambda found: _exchange(found[0], swaps), text)
+    if not _mentions_direction(text):
+        return text
+    if _ANATOMY.search(text) or _FIXED_VERTICAL.search(text) or _FIXED_HORIZONTAL.search(text):
+        return None
+    return _PHRASE.sub(lambda found: _turn(found, mirrored, turns), text)
+
+
+_PHRASE = re.compile(r"\b(?:(upper|lower|top|bottom)([ -]))?(left|right)\b|\b(upper|lower|top|bottom)\b", re.I)
+
+
+def _turn(found: re.Match[str], mirrored: bool, turns: int) -> str:
+    """A direction ('upper left', 'lower', 'right') after the symmetry; x grows to the right, y upwards."""
+    vertical, gap, horizontal = (found[1] or found[4] or "").lower(), found[2] or " ", (found[3] or "").lower()
+    y = {"upper": 1, "top": 1, "lower": -1, "bottom": -1}.get(vertical, 0)
+    x = {"left": -1, "right": 1}.get(horizontal, 0)
+    x = -x if mirrored else x
+    for _ in range(turns):
+        x, y = -y, x
+    words = [{1: "upper", -1: "lower", 0: ""}[y], {1: "right", -1: "left", 0: ""}[x]]
+    phrase = gap.join(word for word in words if word)
+    return phrase.capitalize() if found[0][0].isupper() else phrase
+
+
+def _mentions_direction(text: str) -> bool:
+    words = {word.lower() for word in _WORD.findall(text)}
+    return bool(words & (_SWAP_HORIZONTAL.keys() | _SWAP_VERTICAL.keys())) or bool(
+        _FIXED_VERTICAL.search(text) or _FIXED_HORIZONTAL.search(text)
+    )
+
+
+def _exchange(word: str, swaps: dict[str, str]) -> str:
+    other = swaps.get(word.lower())
+    if other is None:
+        return word
+    if word.isupper():
+        return other.upper()
+    return other.capitalize() if word[0].isupper() else other

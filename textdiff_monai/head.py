@@ -1,0 +1,88 @@
+"""What is trained: projections, image-to-text attention and the pixel classifier (TextDiff, section 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from textdiff_monai.attention import ImageTextBlock
+
+
+class SegmentationHead(nn.Module):
+    """Multi-scale image features and a sentence's token embeddings to logits.
+
+    The first scale has its own 1x1 projection to ``channels``; later scales share one per number of input channels;
+    a scale that already has ``channels`` needs none. One attention block serves all scales. The defaults are the
+    paper's.
+
+    Args:
+        in_channels: channels of each feature map.
+        text_channels: channels of a token's embedding.
+        num_classes: channels of the logits, background included.
+        channels: width of the attention; each scale gives as many to the classifier.
+        heads, head_channels: attention heads, and channels of each.
+        hidden_channels: widths of the classifier's two hidden layers.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        text_channels: int,
+        num_classes: int = 2,
+        channels: int = 768,
+        heads: int = 8,
+        head_channels: int = 64,
+        hidden_channels: tuple[int, int] = (128, 32),
+    ) -> None:
+        super().__init__()
+        first, *later = in_channels
+        shared = dict.fromkeys(width for width in later if width != channels)
+        self.project_first = nn.Identity() if first == channels else nn.Conv2d(first, channels, 1)
+        self.project_later = nn.ModuleDict({str(width): nn.Conv2d(width, channels, 1) for width in shared})
+        self.attention = ImageTextBlock(channels, text_channels, heads, head_channels)
+        wide, narrow = hidden_channels
+        self.classifier = nn.Sequential(
+            nn.Conv2d(channels * len(in_channels), wide, 3, padding=1),
+            nn.BatchNorm2d(wide),
+            nn.ReLU(),
+            nn.Conv2d(wide, narrow, 3, padding=1),
+            nn.BatchNorm2d(narrow),
+            nn.ReLU(),
+            nn.Conv2d(narrow, num_classes, 3, padding=1),
+        )
+        self.apply(_initialise)
+
+    def forward(self, features: Sequence[Tensor], text: Tensor, mask: Tensor | None, size: Sequence[int]) -> Tensor:
+        """Logits at a size.
+
+        Args:
+            features: one map (B, in_channels[i], h_i, w_i) per scale.
+            text: token embeddings (B, L, D).
+            mask: (B, L), True where a token may be seen; None: all of them.
+            size: height and width of the logits.
+
+        Returns:
+            (B, num_classes, *size)
+        """
+        maps = [self.attention(self._project(i, scale), text, mask) for i, scale in enumerate(features)]
+        upsampled = [F.interpolate(scale, tuple(size), mode="bilinear", align_corners=False) for scale in maps]
+        return self.classifier(torch.cat(upsampled, dim=1))
+
+    def _project(self, index: int, scale: Tensor) -> Tensor:
+        if index == 0:
+            return self.project_first(scale)
+        width = str(scale.shape[1])
+        return self.project_later[width](scale) if width in self.project_later else scale
+
+
+def _initialise(module: nn.Module) -> None:
+    """As published: N(0, 0.02) for convolutions and linear layers, N(1, 0.02) for batch norm, biases 0."""
+    if isinstance(module, (nn.Conv2d, nn.Linear)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+    if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,123 @@
+"""Pretraining a diffusion UNet on unlabelled images: the frozen backbone from a user's own pictures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler, UNet2DModel
+from ignite.engine import Engine, Events
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Randomizable
+from torch import Tensor, nn
+from torch.utils.data import WeightedRandomSampler
+
+from textdiff_monai.captions import SYMMETRIES
+from textdiff_monai.data import DataError, load_datalist
+from textdiff_monai.transforms import apply_symmetry
+from textdiff_monai.weights import written_whole
+
+_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".nii", ".gz"}
+
+
+def unlabelled_images(sources: str | Path | Sequence[str | Path]) -> list[dict[str, Any]]:
+    """Images to learn from: ``{"image": path, "source": index of the source}``.
+
+    Args:
+        sources: each a data set (a CSV file, or a folder in a layout of :func:`~textdiff_monai.data.load_datalist`), of
+            which the training split alone is used, or any other folder, of which every picture is.
+
+    Raises:
+        DataError: for a source without images.
+    """
+    items: list[dict[str, Any]] = []
+    for index, source in enumerate([sources] if isinstance(sources, (str, Path)) else sources):
+        found = _images_of(Path(source))
+        if not found:
+            raise DataError(f"{source}: no images; give a data set or a folder with {', '.join(sorted(_PICTURES))} files")
+        items.extend({"image": image, "source": index} for image in found)
+    return items
+
+
+def _images_of(source: Path) -> list[str]:
+    data_set = source.suffix == ".csv" or any(source.glob("*.csv")) or any(source.glob("*_Folder"))
+    if data_set:
+        return [item["image"] for item in load_datalist(source, "train")]
+    return sorted(str(path) for path in source.rglob("*") if path.suffix.lower() in _PICTURES)
+
+
+def even_sampler(items: Sequence[Mapping[str, Any]], num_samples: int, seed: int) -> WeightedRandomSampler:
+    """Draws ``num_samples`` items an epoch, every source as often as any other, whatever their sizes."""
+    sizes = torch.bincount(torch.tensor([item["source"] for item in items]))
+    weights = [1.0 / sizes[item["source"]].item() for item in items]
+    return WeightedRandomSampler(weights, num_samples, generator=torch.Generator().manual_seed(seed))
+
+
+class RandSquareCropd(Randomizable, MapTransform):
+    """A random square of the image at a random scale and one of its eight symmetries, (C, size, size).
+
+    The square's side is uniform between ``size`` pixels (native resolution) and the image's shorter side.
+    """
+
+    def __init__(self, keys: KeysCollection, size: int) -> None:
+        MapTransform.__init__(self, keys)
+        self.size = size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        names = list(SYMMETRIES)
+        for key in self.key_iterator(d):
+            image = torch.as_tensor(d[key])
+            height, width = image.shape[-2:]
+            longest = min(height, width)
+            side = longest if longest <= self.size else self.R.randint(self.size, longest + 1)
+            top, left = self.R.randint(height - side + 1), self.R.randint(width - side + 1)
+            square = image[None, :, top : top + side, left : left + side]
+            square = F.interpolate(square, (self.size, self.size), mode="bilinear", antialias=True)[0]
+            d[key] = apply_symmetry(square, names[self.R.randint(len(names))])
+        return d
+
+
+class Denoiser(nn.Module):
+    """A diffusers ``UNet2DModel`` called the way MONAI's diffusion inferer calls a network."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.unet = UNet2DModel(**options)
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: None = None) -> Tensor:
+        """Noise predicted in noisy images x (B, C, H, W) at timesteps (B,); returns (B, C, H, W)."""
+        return self.unet(x, timesteps).sample
+
+
+class SaveBackbone:
+    """An Ignite handler that keeps the averaged UNet as a diffusers folder, replaced whole every ``interval`` epochs.
+
+    Args:
+        folder: where; loads as ``DiffusionBackbone(folder)``.
+        denoiser: the network whose UNet is saved: the exponential moving average's.
+        interval: epochs between savings; the end of the run saves too.
+    """
+
+    def __init__(self, folder: str, denoiser: Denoiser, interval: int = 1) -> None:
+        self.folder, self.denoiser, self.interval = Path(folder), denoiser, interval
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval) | Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        fresh, old = self.folder.with_name(self.folder.name + ".new"), self.folder.with_name(self.folder.name + ".old")
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with written_whole(fresh) as partial:
+            self.denoiser.unet.save_pretrained(partial)
+            DDPMScheduler().save_pretrained(partial)
+        if self.folder.exists():
+            os.rename(self.folder, old)
+        os.rename(fresh, self.folder)
+        shutil.rmtree(old, ignore_errors=True)
