@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from diffusers import UNet2DModel
+from PIL import Image
+from transformers import BertConfig, BertModel, BertTokenizer
+
+from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder
 
 
 def pytest_addoption(parser):
@@ -20,3 +27,64 @@ def pytest_generate_tests(metafunc):
     if "golden" in metafunc.fixturenames:
         pairs = sorted(metafunc.config.getoption("--golden-dir").glob("*.json"))
         metafunc.parametrize("golden", pairs, ids=[path.stem for path in pairs])
+
+
+@pytest.fixture(scope="session")
+def unet_folder(tmp_path_factory):
+    """A diffusion UNet with random weights: blocks 0 to 3, sizes that are multiples of 2."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("unet")
+    UNet2DModel(
+        sample_size=32,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=8,
+        norm_num_groups=4,
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bert_folder(tmp_path_factory):
+    """A BERT with random weights, 16 channels wide, and a vocabulary of a few clinical words."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("bert")
+    words = "[PAD] [UNK] [CLS] [SEP] [MASK] left right upper middle lower lung nuclei infection the in is high , .".split()
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizer(vocab=str(folder / "vocab.txt"), model_max_length=24).save_pretrained(folder)
+    options = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=24, **options)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def network(unet_folder, bert_folder):
+    """TextDiff with tiny random encoders."""
+    torch.manual_seed(0)
+    backbone = DiffusionBackbone(unet_folder, blocks=(1, 3), steps=(50, 250))
+    head = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": (8, 8)}
+    return TextDiff(backbone, TextEncoder(bert_folder), head=head).eval()
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory):
+    """Ten 32 x 40 pictures in the CSV layout: bright discs, of which the caption names one side's as the target."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    rows = ["image,mask,text,split"]
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir()
+    for i, split in enumerate(["train"] * 4 + ["val"] * 2 + ["test"] * 4):
+        side = ("left", "right")[i % 2]
+        image, mask = rng.integers(0, 90, (32, 40, 3)).astype(np.uint8), np.zeros((32, 40), np.uint8)
+        image[8:20, 4:16] += 120
+        image[8:20, 24:36] += 120
+        mask[8:20, 4:16] = 255 * (side == "left")
+        mask[8:20, 24:36] = 255 * (side == "right")
+        Image.fromarray(image).save(folder / "images" / f"{i}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{i}.png")
+        rows.append(f"{i}.png,{i}.png,The nuclei density in the {side} is high.,{split}")
+    (folder / "text.csv").write_text("\n".join(rows) + "\n")
+    return folder

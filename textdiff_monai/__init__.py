@@ -7,9 +7,10 @@ if TYPE_CHECKING:
     from textdiff_monai.backbone import DiffusionBackbone
     from textdiff_monai.bundle import bundle_root
     from textdiff_monai.captions import rewrite
-    from textdiff_monai.data import DataError, check_datalist, load_datalist
-    from textdiff_monai.handlers import Progress
+    from textdiff_monai.data import DataError, check_datalist, load_datalist, load_images
+    from textdiff_monai.handlers import History, MetricsReport, Progress
     from textdiff_monai.head import SegmentationHead
+    from textdiff_monai.inferer import TextInferer, TextToMetad
     from textdiff_monai.network import TextDiff
     from textdiff_monai.pretraining import Denoiser, RandSquareCropd, SaveBackbone, even_sampler, unlabelled_images
     from textdiff_monai.text import TextEncoder
@@ -23,9 +24,10 @@ _MODULES = {
     "backbone": ["DiffusionBackbone"],
     "bundle": ["bundle_root"],
     "captions": ["rewrite"],
-    "data": ["DataError", "check_datalist", "load_datalist"],
-    "handlers": ["Progress"],
+    "data": ["DataError", "check_datalist", "load_datalist", "load_images"],
+    "handlers": ["History", "MetricsReport", "Progress"],
     "head": ["SegmentationHead"],
+    "inferer": ["TextInferer", "TextToMetad"],
     "network": ["TextDiff"],
     "pretraining": ["Denoiser", "RandSquareCropd", "SaveBackbone", "even_sampler", "unlabelled_images"],
     "text": ["TextEncoder"],

@@ -76,6 +76,45 @@ def load_datalist(dataset_dir: str | Path, split: str | None = None) -> list[dic
     return [item for item in items if split is None or item["split"] == _SPLIT_NAMES[split]]
 
 
+def load_images(source: str | Path, text: str = "") -> list[dict[str, str]]:
+    """Images to segment, with their sentences; no masks are needed.
+
+    Args:
+        source: an image, a folder of images, a CSV file with the columns ``image`` and, if wanted, ``text``, or a data
+            set as :func:`load_datalist` takes it.
+        text: the sentence for every image that has none of its own.
+
+    Returns:
+        Items with the keys ``image``, ``text`` and ``id``, in the order of the table or of the names.
+
+    Raises:
+        DataError: for a source that does not exist or has no images, or a table without the column ``image``.
+    """
+    root = Path(source)
+    tables = sorted(root.glob("*.csv")) if root.is_dir() else [root] if root.suffix.lower() == ".csv" else []
+    if any((root / folder).is_dir() for folder in SPLITS.values()):
+        found = [(Path(item["image"]), item["text"]) for item in load_datalist(root)]
+    elif tables:
+        problems: list[str] = []
+        rows = _read_table(tables[0], ["image"], problems)
+        if rows is None:
+            raise DataError(root, problems)
+        places = [_places(tables[0].parent, row["image"], "images") for _, row in rows]
+        found = [(next(filter(Path.is_file, at), at[0]), row.get("text", "")) for at, (_, row) in zip(places, rows, strict=True)]
+    else:
+        paths = sorted(root.rglob("*")) if root.is_dir() else [root]
+        found = [(path, "") for path in paths if is_picture(path)]
+    if not found or not root.exists():
+        what = "has no images" if root.exists() else "does not exist"
+        raise DataError(root, [f"{root}: {what}; give an image, a folder of images, a CSV file or a data set"])
+    return [{"image": str(path), "text": own or text, "id": _stem(path.name)} for path, own in found]
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the name is that of an image file that can be read; hidden files are none."""
+    return path.name.lower().endswith(_ENDINGS) and not path.name.startswith(".")
+
+
 def _load_csv(table: Path, problems: list[str]) -> list[dict[str, str]]:
     items: list[dict[str, str]] = []
     first_rows: dict[tuple[str, str], int] = {}
@@ -85,7 +124,7 @@ def _load_csv(table: Path, problems: list[str]) -> list[dict[str, str]]:
             problems.append(f"{where}: more cells than the header has; put captions with commas in double quotes")
             continue
         for column in ("image", "mask"):
-            places = [table.parent / row[column], table.parent / f"{column}s" / row[column]]
+            places = _places(table.parent, row[column], f"{column}s")
             found = [place for place in places if os.path.isfile(place)]  # False for odd names too
             if found:
                 files[column] = found[0]
@@ -106,6 +145,11 @@ def _load_csv(table: Path, problems: list[str]) -> list[dict[str, str]]:
         if first != number:
             problems.append(f"{where}: {items[-1]['id']!r} of {split} is in row {first} too; delete or rename one")
     return items
+
+
+def _places(folder: Path, name: str, subfolder: str) -> list[Path]:
+    """Where a file that a table names may lie."""
+    return [folder / name, folder / subfolder / name]
 
 
 def _load_lvit(root: Path, problems: list[str]) -> list[dict[str, str]]:

@@ -1,14 +1,19 @@
-"""Ignite handlers that MONAI does not have: progress that can be gone on with, and a report of the metrics."""
+"""Ignite handlers that MONAI does not have: progress that can be gone on with, and reports of the metrics."""
 
 from __future__ import annotations
 
+import csv
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+from monai.data import decollate_batch
+from monai.utils import string_list_all_gather
 
 
 class Progress:
@@ -21,24 +26,30 @@ class Progress:
         path: of the file.
         state: named objects with ``state_dict`` and ``load_state_dict``; the engine's own state is added.
         interval: epochs between writings.
+        resume: False starts anew; the file is then overwritten.
     """
 
-    def __init__(self, path: str, state: Mapping[str, Any], interval: int = 1) -> None:
-        self.path, self.state, self.interval = Path(path), dict(state), interval
+    def __init__(self, path: str, state: Mapping[str, Any], interval: int = 1, resume: bool = True) -> None:
+        # Distributed wrappers come and go between runs; what they wrap is what is kept.
+        self.state = {name: getattr(item, "module", item) for name, item in state.items()}
+        self.path, self.interval, self.resume = Path(path), interval, resume
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self.resume)
+        if self.resume:
+            engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self.save)
         engine.add_event_handler(Events.COMPLETED, self.save)
 
     def save(self, engine: Engine) -> None:
+        if idist.get_rank() > 0:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(self.path.name + ".part")
         states = {name: item.state_dict() for name, item in (self.state | {"engine": engine}).items()}
         torch.save(states, partial)
         os.replace(partial, self.path)
 
-    def resume(self, engine: Engine) -> None:
+    def load(self, engine: Engine) -> None:
         if not self.path.exists():
             return
         saved = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -47,4 +58,101 @@ class Progress:
         max_epochs = engine.state.max_epochs
         engine.load_state_dict(saved["engine"])
         engine.state.max_epochs = max_epochs
-        engine.logger.info(f"going on from epoch {engine.state.epoch} of {self.path}; remove it to start anew")
+        engine.logger.info(f"going on from epoch {engine.state.epoch} of {self.path}")
+
+
+class History:
+    """One row an epoch, of the trainer's mean loss and the validator's metrics, in ``history.csv``.
+
+    Args:
+        folder: where.
+        validator: the evaluator that a ``ValidationHandler`` before this handler runs.
+    """
+
+    def __init__(self, folder: str, validator: Engine) -> None:
+        self.path, self.validator, self.losses = Path(folder) / "history.csv", validator, list[float]()
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.count)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
+
+    def start(self, engine: Engine) -> None:
+        """A new run starts a new table; one that goes on from an epoch keeps the rows up to it."""
+        rows = _read_rows(self.path) if engine.state.epoch else []
+        _write_rows(self.path, [row for row in rows if int(row["epoch"]) <= engine.state.epoch])
+
+    def count(self, engine: Engine) -> None:
+        output = engine.state.output[0] if isinstance(engine.state.output, Sequence) else engine.state.output
+        self.losses.append(float(output["loss"]))
+
+    def write(self, engine: Engine) -> None:
+        row = {"epoch": engine.state.epoch, "loss": sum(self.losses) / max(len(self.losses), 1)}
+        if self.validator.state.epoch == engine.state.epoch:
+            row |= {f"val_{name}": value for name, value in self.validator.state.metrics.items()}
+        self.losses = []
+        _write_rows(self.path, [*_read_rows(self.path), row])
+
+
+class MetricsReport:
+    """After an evaluation: ``metrics.json`` and ``metrics.csv``, and ``cases.csv`` with one row an image.
+
+    Args:
+        folder: where.
+        about: more entries for ``metrics.json``, such as the checkpoint's path.
+    """
+
+    def __init__(self, folder: str, about: Mapping[str, Any] | None = None) -> None:
+        self.folder, self.about = Path(folder), dict(about or {})
+        self.ids, self.texts = list[str](), list[str]()
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
+
+    def start(self, engine: Engine) -> None:
+        self.ids, self.texts = [], []
+
+    def collect(self, engine: Engine) -> None:
+        for item in decollate_batch(engine.state.batch) if isinstance(engine.state.batch, dict) else engine.state.batch:
+            self.ids.append(str(item.get("id") or item["image"].meta.get("filename_or_obj", "")))
+            self.texts.append(item.get("text", ""))
+
+    def write(self, engine: Engine) -> None:
+        ids, texts = string_list_all_gather(self.ids), string_list_all_gather(self.texts)
+        if idist.get_rank() > 0:
+            return
+        metrics = {name: float(value) for name, value in engine.state.metrics.items()}
+        details = {
+            name: values.nanmean(dim=1).tolist()
+            for name, values in getattr(engine.state, "metric_details", {}).items()
+            if values.ndim == 2
+        }
+        rows = [
+            {"id": id_, "text": text} | {name: values[i] for name, values in details.items()}
+            for i, (id_, text) in enumerate(zip(ids, texts, strict=True))
+        ]
+        _write_rows(self.folder / "metrics.csv", [metrics])
+        _write_rows(self.folder / "cases.csv", rows)
+        report = metrics | {"images": len(ids)} | self.about
+        (self.folder / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
+        for name, value in metrics.items():
+            engine.logger.info(f"{name}: {value:.4f}")
+        engine.logger.info(f"written: {self.folder}/metrics.json, metrics.csv, cases.csv")
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    partial = path.with_name(path.name + ".part")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(partial, path)

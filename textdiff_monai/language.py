@@ -5,6 +5,7 @@ It learns by masked language modelling on :mod:`textdiff_monai.grammar` alone, s
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -133,6 +134,7 @@ def train_text_encoder(
     layers: int = 4,
     learning_rate: float = 1e-3,
     vocabulary_size: int = 1500,
+    vocabulary_texts: int = 20_000,
     held_out: int = 1000,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -149,6 +151,7 @@ def train_text_encoder(
         layers: transformer layers.
         learning_rate: AdamW's highest.
         vocabulary_size: see :func:`train_tokenizer`.
+        vocabulary_texts: texts to find the words in.
         held_out: texts, none of them trained on, to measure the masked-token accuracy with.
         progress: show a progress bar.
 
@@ -156,7 +159,7 @@ def train_text_encoder(
         The figures of the model card, and ``losses``, the training loss of every step (nats a masked token).
     """
     started = time.monotonic()
-    tokenizer = train_tokenizer(islice(sentences(seed), 20_000), vocabulary_size)
+    tokenizer = train_tokenizer(islice(sentences(seed), vocabulary_texts), vocabulary_size)
     collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -212,6 +215,9 @@ def train_text_encoder(
     folder.mkdir(parents=True, exist_ok=True)
     model.bert.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # transformers 4 does not know 5's name of the class
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     (folder / "README.md").write_text(_CARD.format(**figures), encoding="utf-8")
     return {**figures, "losses": losses}
 

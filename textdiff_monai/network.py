@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from textdiff_monai.backbone import DiffusionBackbone
@@ -19,16 +20,16 @@ class TextDiff(nn.Module):
         backbone: the frozen image branch.
         text_encoder: the frozen text branch.
         num_classes: channels of the logits, background included.
-        head: other options of :class:`~textdiff_monai.SegmentationHead` (the paper's by default).
+        head: more options of :class:`~textdiff_monai.SegmentationHead` (the paper's by default).
     """
 
     def __init__(
-        self, backbone: DiffusionBackbone, text_encoder: TextEncoder, num_classes: int = 2, **head: Any
+        self, backbone: DiffusionBackbone, text_encoder: TextEncoder, num_classes: int = 2, head: dict[str, Any] | None = None
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.text_encoder = text_encoder
-        self.head = SegmentationHead(backbone.out_channels, text_encoder.out_channels, num_classes, **head)
+        self.head = SegmentationHead(backbone.out_channels, text_encoder.out_channels, num_classes, **(head or {}))
 
     def forward(
         self, image: Tensor, text: str | Sequence[str] | Tensor | None = None, text_mask: Tensor | None = None
@@ -48,6 +49,7 @@ class TextDiff(nn.Module):
             ValueError: for an image size the UNet cannot halve (it names sizes that work), or texts that do not match
                 the images in number.
         """
+        image = image.as_tensor() if isinstance(image, MetaTensor) else image
         embeddings, mask = self._read(text, text_mask, len(image))
         features = self.backbone(image)
         return self.head(features, embeddings.to(image.device), mask, image.shape[-2:])

@@ -18,11 +18,9 @@ from torch import Tensor, nn
 from torch.utils.data import WeightedRandomSampler
 
 from textdiff_monai.captions import SYMMETRIES
-from textdiff_monai.data import DataError, load_datalist
+from textdiff_monai.data import DataError, is_picture, load_datalist
 from textdiff_monai.transforms import apply_symmetry
 from textdiff_monai.weights import written_whole
-
-_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".nii", ".gz"}
 
 
 def unlabelled_images(sources: str | Path | Sequence[str | Path]) -> list[dict[str, Any]]:
@@ -39,7 +37,7 @@ def unlabelled_images(sources: str | Path | Sequence[str | Path]) -> list[dict[s
     for index, source in enumerate([sources] if isinstance(sources, (str, Path)) else sources):
         found = _images_of(Path(source))
         if not found:
-            raise DataError(f"{source}: no images; give a data set or a folder with {', '.join(sorted(_PICTURES))} files")
+            raise DataError(source, [f"{source}: no images to learn from; give a data set or a folder of pictures"])
         items.extend({"image": image, "source": index} for image in found)
     return items
 
@@ -48,7 +46,7 @@ def _images_of(source: Path) -> list[str]:
     data_set = source.suffix == ".csv" or any(source.glob("*.csv")) or any(source.glob("*_Folder"))
     if data_set:
         return [item["image"] for item in load_datalist(source, "train")]
-    return sorted(str(path) for path in source.rglob("*") if path.suffix.lower() in _PICTURES)
+    return sorted(str(path) for path in source.rglob("*") if is_picture(path))
 
 
 def even_sampler(items: Sequence[Mapping[str, Any]], num_samples: int, seed: int) -> WeightedRandomSampler:

@@ -1,0 +1,148 @@
+"""Every shipped configuration runs, from any working directory, on tiny data and encoders."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import monai.bundle
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from textdiff_monai import DiffusionBackbone
+
+BUNDLE = Path(__file__).parents[1] / "bundle"
+CONFIGS = BUNDLE / "configs"
+
+
+@pytest.fixture
+def tiny(unet_folder, bert_folder, data_folder, tmp_path):
+    """Overrides that make every workflow small."""
+    return {
+        "dataset_dir": data_folder,
+        "output_dir": tmp_path / "output",
+        "ckpt_dir": tmp_path / "models",
+        "backbone": unet_folder,
+        "text_encoder": bert_folder,
+        "blocks": [1, 3],
+        "steps": [50, 250],
+        "head": {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]},
+        "resize": 32,
+        "max_epochs": 2,
+        "device": "cpu",
+        "amp": False,
+    }
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs configurations in this process, from a working directory that is not the bundle's."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*names, run_id="run", **overrides):
+        overrides = {name: str(value) if isinstance(value, Path) else value for name, value in overrides.items()}
+        monai.bundle.run(run_id, config_file=[str(CONFIGS / name) for name in names], **overrides)
+
+    return run
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def inference_options(tiny):
+    unused = {"ckpt_dir", "max_epochs"}
+    return {name: value for name, value in tiny.items() if name not in unused}
+
+
+def test_train_evaluate_and_infer(run, tiny, data_folder, tmp_path):
+    run("train.json", run_id="training", **tiny)
+    history = rows(tmp_path / "output" / "history.csv")
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert {"loss", "val_mean_dice", "val_mean_iou", "val_dataset_dice"} <= set(history[0])
+    assert (tmp_path / "models" / "model.pt").stat().st_size < 1_000_000
+
+    run("train.json", "evaluate.json", **tiny)
+    report = json.loads((tmp_path / "output" / "test" / "metrics.json").read_text())
+    cases = rows(tmp_path / "output" / "test" / "cases.csv")
+    assert report["images"] == len(cases) == 4
+    assert report["mean_dice"] == pytest.approx(sum(float(case["mean_dice"]) for case in cases) / 4)
+    assert {"id", "text", "mean_dice", "mean_iou"} <= set(cases[0])
+
+    run(
+        "inference.json",
+        **inference_options(tiny) | {"dataset_dir": data_folder / "images", "text": "the left is high"},
+        checkpoint=tmp_path / "models" / "model.pt",
+    )
+    masks = sorted((tmp_path / "output").glob("*_mask.png"))
+    assert len(masks) == 10
+    assert Image.open(masks[0]).size == (40, 32)
+    assert set(np.unique(np.asarray(Image.open(masks[0])))) <= {0, 1}
+
+
+def test_training_goes_on_where_it_stopped(run, tiny, tmp_path):
+    run("train.json", **tiny)
+    run("train.json", **tiny | {"max_epochs": 3}, resume=True)
+    assert [row["epoch"] for row in rows(tmp_path / "output" / "history.csv")] == ["1", "2", "3"]
+
+
+def test_tiles_in_training_and_sliding_windows_in_evaluation(run, tiny, tmp_path):
+    run("train.json", **tiny | {"resize": None, "tile": 16, "max_epochs": 1})
+    assert rows(tmp_path / "output" / "history.csv")
+
+
+@pytest.mark.parametrize("overlay", ["qata_cov19.json", "monuseg.json", "paper.json", "unet.json"])
+def test_overlays_train_and_evaluate(run, overlay, tiny, tmp_path):
+    options = tiny | ({"max_tokens": 10} if overlay == "paper.json" else {}) | {"max_epochs": 1}
+    if overlay == "unet.json":
+        options["network_def#channels"] = [4, 4, 4, 4, 4]
+    run("train.json", overlay, **options)
+    run("train.json", overlay, "evaluate.json", **options)
+    assert json.loads((tmp_path / "output" / "test" / "metrics.json").read_text())["images"] == 4
+
+
+def test_pretraining_makes_a_backbone_and_goes_on(run, data_folder, tmp_path):
+    options = {
+        "images": [str(data_folder), str(data_folder / "images")],
+        "output_dir": tmp_path / "pretrain",
+        "image_size": 16,
+        "batch_size": 2,
+        "iterations_per_epoch": 2,
+        "unet#block_out_channels": [8, 16],
+        "unet#down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+        "unet#up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+        "unet#attention_head_dim": 8,
+        "unet#norm_num_groups": 4,
+        "unet#attn_norm_num_groups": 4,
+    }
+    run("pretrain.json", run_id="training", max_epochs=1, **options)
+    first = DiffusionBackbone(tmp_path / "pretrain" / "diffusion_unet", blocks=[1], steps=[50]).identity
+    run("pretrain.json", run_id="training", max_epochs=2, **options)
+    second = DiffusionBackbone(tmp_path / "pretrain" / "diffusion_unet", blocks=[1], steps=[50]).identity
+    progress = torch.load(tmp_path / "pretrain" / "last.pt", weights_only=True)
+    assert progress["engine"]["epoch_length"] * 2 == progress["engine"]["iteration"] == 4
+    assert first["weights"] != second["weights"]
+
+
+def test_two_processes_train_together(tiny, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle"]
+    files = [str(CONFIGS / name) for name in ("train.json", "multi_gpu_train.json")]
+    command += ["run", "training", "--config_file", str(files)]
+    for name, value in (tiny | {"device": "$torch.device('cpu')"}).items():
+        command += [f"--{name}", str(value)]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert [row["epoch"] for row in rows(tmp_path / "output" / "history.csv")] == ["1", "2"]
+
+
+def test_mlflow_tracks_a_training(run, tiny, tmp_path):
+    run("train.json", **tiny | {"max_epochs": 1}, tracking="mlflow")
+    assert list(tmp_path.rglob("mlruns/*/*/metrics/*"))
