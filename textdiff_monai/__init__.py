@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from textdiff_monai.backbone import DiffusionBackbone
     from textdiff_monai.bundle import bundle_root
-    from textdiff_monai.captions import rewrite
+    from textdiff_monai.captions import recaption, rewrite
     from textdiff_monai.data import DataError, check_datalist, load_datalist, load_images
     from textdiff_monai.handlers import History, MetricsReport, Progress
     from textdiff_monai.head import SegmentationHead
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "backbone": ["DiffusionBackbone"],
     "bundle": ["bundle_root"],
-    "captions": ["rewrite"],
+    "captions": ["recaption", "rewrite"],
     "data": ["DataError", "check_datalist", "load_datalist", "load_images"],
     "handlers": ["History", "MetricsReport", "Progress"],
     "head": ["SegmentationHead"],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from textdiff_monai.folding import folded_attention
+
 
 class ImageTextAttention(nn.Module):
     """Multi-head attention from pixels (queries) to tokens (keys, values), with a normalised output.
@@ -23,12 +25,15 @@ class ImageTextAttention(nn.Module):
 
     def forward(self, pixels: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
         """pixels (B, N, C), text (B, L, D), mask (B, L) True where a token may be seen; returns (B, N, C)."""
-        q, k, v = (
-            x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for x in (self.to_q(pixels), self.to_k(text), self.to_v(text))
+        keys, values = (
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.to_k(text), self.to_v(text))
         )
+        if text.shape[1] < keys.shape[-1]:
+            attended = folded_attention(pixels, keys, values, self.to_q.weight, self.to_out.weight, mask)
+            return self.norm(attended + self.to_out.bias)
+        queries = self.to_q(pixels).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         seen = None if mask is None else mask[:, None, None, :]
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
         return self.norm(self.to_out(attended.transpose(1, 2).flatten(2)))
 
 

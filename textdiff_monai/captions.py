@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 
 class Symmetry(NamedTuple):
@@ -107,3 +108,26 @@ def _exchange(word: str, swaps: dict[str, str]) -> str:
     if word.isupper():
         return other.upper()
     return other.capitalize() if word[0].isupper() else other
+
+
+def recaption(items: Sequence[Mapping[str, Any]], captions: str) -> list[dict[str, Any]]:
+    """The same data list with other captions, to measure what reading them is worth.
+
+    Args:
+        items: with ``text``.
+        captions: "own" leaves them, "none" empties them, "other" gives each item the next different caption in the
+            list, "swapped" exchanges left and right (an item whose caption has no sides keeps it).
+    """
+    texts = [str(item.get("text", "")) for item in items]
+    if captions == "none":
+        new = [""] * len(items)
+    elif captions == "other":
+        cycled = texts + texts
+        new = [next((other for other in cycled[i + 1 :] if other != text), text) for i, text in enumerate(texts)]
+    elif captions == "swapped":
+        new = [rewrite(text, "mirror") or text for text in texts]
+    elif captions == "own":
+        new = texts
+    else:
+        raise ValueError(f"captions is {captions!r}: expected 'own', 'none', 'other' or 'swapped'")
+    return [{**item, "text": text} for item, text in zip(items, new, strict=True)]

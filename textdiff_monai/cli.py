@@ -1,2 +1,152 @@
-def main():
-    pass
+"""The command line: ``textdiff VERB``, one verb a job. Training and evaluation are ``python -m monai.bundle run``."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import fire
+
+
+class _Job:
+    """A verb with its arguments, run only once the whole command line has been understood."""
+
+    def __init__(self, run: Callable[[], Any]) -> None:
+        self._run = run
+
+
+def _verb(function: Callable[..., Any]) -> Callable[..., _Job]:
+    @functools.wraps(function)
+    def prepare(*args: Any, **kwargs: Any) -> _Job:
+        return _Job(functools.partial(function, *args, **kwargs))
+
+    return prepare
+
+
+@_verb
+def check(dataset_dir, num_classes=2):  # type: ignore[no-untyped-def]
+    """Check a data set before any work: every file is opened, all problems are listed at once.
+
+    Args:
+        dataset_dir: a CSV file (image,mask,text,split), a folder with one, or a folder in LViT's layout.
+        num_classes: classes of the masks, background included.
+    """
+    from textdiff_monai.data import check_datalist, load_datalist
+
+    items = load_datalist(str(dataset_dir))
+    check_datalist(items, num_classes)
+    counts = {split: sum(item["split"] == split for item in items) for split in ("train", "val", "test")}
+    print(", ".join(f"{count} {split}" for split, count in counts.items()) + f" images in {dataset_dir} are in order")
+
+
+@_verb
+def import_adm(checkpoint, folder, head_channels=64):  # type: ignore[no-untyped-def]
+    """Convert OpenAI's unconditional guided-diffusion checkpoint (.pt) to a diffusers folder.
+
+    Args:
+        checkpoint: such as 256x256_diffusion_uncond.pt.
+        folder: the new folder; train with --backbone FOLDER.
+        head_channels: channels of an attention head, which the file does not tell (64 in OpenAI's models).
+    """
+    from textdiff_monai.weights import import_adm
+
+    print(f"written: {import_adm(str(checkpoint), str(folder), head_channels)}")
+
+
+@_verb
+def import_head(  # type: ignore[no-untyped-def]
+    checkpoint, output, backbone, text_encoder="emilyalsentzer/Bio_ClinicalBERT", blocks=(4, 6, 8, 12)
+):
+    """Convert a head that the published TextDiff code trained to a checkpoint of this project.
+
+    Args:
+        checkpoint: the published code's model_best.pth.
+        output: the new checkpoint; use it with paper.json.
+        backbone: folder of the converted UNet that it was trained with.
+        text_encoder: folder or hub name of the text encoder that it was trained with.
+        blocks: decoder blocks that it was trained with: 4,6,8,12 for QaTa-COV19, 6,8,12,16 for MoNuSeg.
+    """
+    import torch
+
+    from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, load_published_head
+
+    encoder = TextEncoder(str(text_encoder), max_length=10, mask_padding=False)
+    network = TextDiff(DiffusionBackbone(str(backbone), blocks), encoder)
+    load_published_head(network.head, str(checkpoint))
+    torch.save(network.state_dict(), str(output))
+    print(f"written: {output}")
+
+
+@_verb
+def phantom(folder, kind="chest", train=50, val=16, test=40, seed=0, size=256):  # type: ignore[no-untyped-def]
+    """Generate images with masks and captions whose targets cannot be told without reading.
+
+    Args:
+        folder: the new data set, in the CSV layout.
+        kind: "chest" (X-ray-like, findings among other opacities) or "nuclei" (histology-like).
+        train: number of training images.
+        val: number of validation images.
+        test: number of test images.
+        seed: another seed makes other images.
+        size: side of the images in pixels.
+    """
+    from textdiff_monai.phantom import write_phantom
+
+    print(f"written: {write_phantom(str(folder), kind, train, val, test, seed, size)}")
+
+
+@_verb
+def pretrain_text(folder, steps=4500, seed=0):  # type: ignore[no-untyped-def]
+    """Train the small text encoder that ships, on sentences of the grammar.
+
+    Args:
+        folder: the new Hugging Face folder.
+        steps: optimiser steps of 64 sentences.
+        seed: of weights and sentences.
+    """
+    from textdiff_monai.language import train_text_encoder
+
+    train_text_encoder(str(folder), steps=steps, seed=seed)
+    print(f"written: {folder}")
+
+
+@_verb
+def demo(folder="demo", epochs=20, seed=0):  # type: ignore[no-untyped-def]
+    """Generate a phantom, train on it and show that the sentence decides what is segmented.
+
+    Args:
+        folder: where everything goes; must not exist.
+        epochs: training epochs.
+        seed: of the images and the training.
+    """
+    from textdiff_monai.demo import demo
+
+    demo(str(folder), epochs, seed)
+
+
+COMMANDS = {
+    "check": check,
+    "import-adm": import_adm,
+    "import-head": import_head,
+    "phantom": phantom,
+    "pretrain-text": pretrain_text,
+    "demo": demo,
+}
+
+
+def main() -> None:
+    """Entry point: 0 when the job is done, 1 with a message on bad input, 2 with the usage on a bad command line."""
+    os.environ.setdefault("PAGER", "cat")
+    job = fire.Fire(COMMANDS, name="textdiff", serialize=lambda result: None if isinstance(result, _Job) else result)
+    if isinstance(job, _Job):
+        try:
+            job._run()
+        except (OSError, ValueError) as error:
+            sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

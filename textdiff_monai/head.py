@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textdiff_monai.attention import ImageTextBlock
+from textdiff_monai.folding import conv_of_upsampled
 
 
 class SegmentationHead(nn.Module):
@@ -68,8 +67,14 @@ class SegmentationHead(nn.Module):
             (B, num_classes, *size)
         """
         maps = [self.attention(self._project(i, scale), text, mask) for i, scale in enumerate(features)]
-        upsampled = [F.interpolate(scale, tuple(size), mode="bilinear", align_corners=False) for scale in maps]
-        return self.classifier(torch.cat(upsampled, dim=1))
+        first, *rest = self.classifier
+        # Published: every map is upsampled, all are concatenated, then convolved. The convolution splits by scale.
+        weights = first.weight.split([scale.shape[1] for scale in maps], dim=1)
+        hidden = sum(conv_of_upsampled(scale, part, size) for scale, part in zip(maps, weights, strict=True))
+        hidden = hidden + first.bias[:, None, None]
+        for layer in rest:
+            hidden = layer(hidden)
+        return hidden
 
     def _project(self, index: int, scale: Tensor) -> Tensor:
         if index == 0:

@@ -126,7 +126,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 1500) -> PreTra
 
 def train_text_encoder(
     folder: str | Path,
-    steps: int = 3000,
+    steps: int = 4500,
     seed: int = 0,
     *,
     batch_size: int = 64,
