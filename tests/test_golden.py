@@ -13,11 +13,14 @@ from textdiff_monai import DiffusionBackbone, SegmentationHead
 from textdiff_monai.weights import import_adm, load_published_head
 
 TOLERANCE, LOSS_TOLERANCE = 1e-4, 1e-3
+# Batch norm cancels the biases before it, so their gradients are rounding noise, which Adam scales to whole steps of
+# 1e-4: multiplying the features by 1 + 1e-7 moves the logits after five steps by 2e-3.
+TRAINED_TOLERANCE = 1e-2
 
 
-def assert_close(ours, theirs, what):
+def assert_close(ours, theirs, what, tolerance=TOLERANCE):
     error = np.abs(ours - theirs).max() / np.abs(theirs).max()
-    assert error <= TOLERANCE, f"{what}: off by {error:.1e} of the largest value"
+    assert error <= tolerance, f"{what}: off by {error:.1e} of the largest value"
 
 
 def test_published_numbers_are_repeated(golden, tmp_path):
@@ -58,4 +61,4 @@ def test_published_numbers_are_repeated(golden, tmp_path):
         value.backward()
         optimizer.step()
         assert abs(value.item() - expected) <= LOSS_TOLERANCE * expected
-    assert_close(logits(), numbers["logits_after_training"], "logits after training")
+    assert_close(logits(), numbers["logits_after_training"], "logits after training", TRAINED_TOLERANCE)
