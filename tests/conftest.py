@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +50,21 @@ def unet_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def bert_folder(tmp_path_factory):
     """A BERT with random weights, 16 channels wide, and a vocabulary of a few clinical words."""
+    return _write_bert(tmp_path_factory.mktemp("bert"), 16)
+
+
+@pytest.fixture(scope="session")
+def bert_folder_768(tmp_path_factory):
+    """The same, as wide as the published text encoder."""
+    return _write_bert(tmp_path_factory.mktemp("bert768"), 768)
+
+
+def _write_bert(folder, width):
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("bert")
     words = "[PAD] [UNK] [CLS] [SEP] [MASK] left right upper middle lower lung nuclei infection the in is high , .".split()
     (folder / "vocab.txt").write_text("\n".join(words))
     BertTokenizer(vocab=str(folder / "vocab.txt"), model_max_length=24).save_pretrained(folder)
-    options = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    options = {"hidden_size": width, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=24, **options)).save_pretrained(folder)
     return folder
 
@@ -88,3 +98,12 @@ def data_folder(tmp_path_factory):
         rows.append(f"{i}.png,{i}.png,The nuclei density in the {side} is high.,{split}")
     (folder / "text.csv").write_text("\n".join(rows) + "\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real images; its tests are skipped where there is none."""
+    folder = os.environ.get("TEXTDIFF_DATA")
+    if not folder:
+        pytest.skip("TEXTDIFF_DATA names no folder of real images")
+    return Path(folder)

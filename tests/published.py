@@ -94,14 +94,14 @@ def adm_shapes(options):
     return shapes
 
 
-def head_shapes(widths):
+def head_shapes(widths, scales=4):
     """Names and shapes of a published TextDiff head; widths: channels of its feature maps, steps concatenated."""
     shapes = {}
 
     def layer(name, *shape):
         shapes[f"{name}.weight"], shapes[f"{name}.bias"] = shape, shape[:1]
 
-    for name, inside, out in (("0", 3072, 128), ("3", 128, 32), ("6", 32, 2)):
+    for name, inside, out in (("0", 768 * scales, 128), ("3", 128, 32), ("6", 32, 2)):
         layer(f"decodes.{name}", out, inside, 3, 3)
     for name, width in (("1", 128), ("4", 32)):
         layer(f"decodes.{name}", width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from textdiff_monai import DiffusionBackbone
+import textdiff_monai
+from textdiff_monai import DiffusionBackbone, TextDiff
 
 BUNDLE = Path(__file__).parents[1] / "bundle"
 CONFIGS = BUNDLE / "configs"
@@ -145,4 +147,49 @@ def test_two_processes_train_together(tiny, tmp_path):
 
 def test_mlflow_tracks_a_training(run, tiny, tmp_path):
     run("train.json", **tiny | {"max_epochs": 1}, tracking="mlflow")
-    assert list(tmp_path.rglob("mlruns/*/*/metrics/*"))
+    with sqlite3.connect(tmp_path / "output" / "mlruns.db") as database:
+        assert database.execute("select count(*) from metrics where key = 'mean_dice'").fetchone()[0]
+
+
+@pytest.mark.parametrize(("config", "kind"), [("train.json", "training"), ("inference.json", "inference")])
+def test_workflows_have_every_property(config, kind, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = {name: str(value) if isinstance(value, Path) else value for name, value in tiny.items()}
+    workflow = monai.bundle.create_workflow(
+        workflow_type=kind, config_file=str(CONFIGS / config), bundle_root=str(BUNDLE), **overrides
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    assert isinstance(workflow.network_def, TextDiff)
+
+
+def test_network_has_the_inputs_and_outputs_of_the_metadata(tiny, bert_folder, unet_folder):
+    monai.bundle.verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(CONFIGS / "metadata.json"),
+        config_file=str(CONFIGS / "inference.json"),
+        n=2,
+        **inference_options({k: str(v) if isinstance(v, Path) else v for k, v in tiny.items()}),
+    )
+
+
+def test_shared_options_are_the_same_in_training_and_inference():
+    train, inference = (json.loads((CONFIGS / name).read_text()) for name in ("train.json", "inference.json"))
+    own = {"imports", "bundle_root", "dataset_dir", "output_dir", "initialize", "run", "datalist"}
+    for name in (train.keys() & inference.keys()) - own:
+        assert train[name] == inference[name], name
+    assert train["validate"]["inferer"] == inference["inferer"]
+
+
+def test_metadata_names_its_version_and_the_packages():
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    assert metadata["version"] == textdiff_monai.__version__ in metadata["changelog"]
+    assert metadata["version"] in (BUNDLE.parent / "CHANGELOG.md").read_text()
+    assert (BUNDLE / "LICENSE").read_text() == (BUNDLE.parent / "LICENSE").read_text()
+
+
+@pytest.mark.realdata
+def test_metadata_follows_the_schema(real_data):
+    monai.bundle.verify_metadata(
+        meta_file=str(CONFIGS / "metadata.json"), filepath=str(real_data / "reference" / "meta_schema_20240725.json")
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import plain
 import torch
 from monai.losses import DiceCELoss
 
@@ -62,3 +63,15 @@ def test_published_numbers_are_repeated(golden, tmp_path):
         optimizer.step()
         assert abs(value.item() - expected) <= LOSS_TOLERANCE * expected
     assert_close(logits(), numbers["logits_after_training"], "logits after training", TRAINED_TOLERANCE)
+
+
+def test_the_plain_witness_repeats_the_published_numbers(golden):
+    options, numbers = json.loads(golden.read_text()), np.load(golden.with_suffix(".npz"))
+    image, text = torch.from_numpy(numbers["image"]), torch.from_numpy(numbers["text"])
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(40))
+    with torch.no_grad():
+        maps = plain.features(fill(adm_shapes(options)), image, noise, options)
+        logits = plain.head(fill(head_shapes([feature.shape[1] for feature in maps])), maps, text)
+    for k, feature in enumerate(maps):
+        assert_close(feature.double().std((0, 2, 3)).numpy(), numbers[f"feature{k}_std"], f"deviation of feature {k}")
+    assert_close(logits.numpy(), numbers["logits"], "logits")

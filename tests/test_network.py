@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 import torch
+import torch.nn.functional as F
 from monai.data import MetaTensor
 from monai.networks.blocks import CrossAttentionBlock
 from torch import nn
@@ -32,8 +31,8 @@ SENTENCES = ["left upper lung", "the nuclei in the right is high.", ""]
 def build(unet_folder, bert_folder):
     def build(blocks, steps, num_classes=2, encoder=None, head=None, **unused):
         torch.manual_seed(0)
-        backbone, text_encoder = DiffusionBackbone(unet_folder, blocks, steps), TextEncoder(bert_folder, **encoder or {})
-        network = TextDiff(backbone, text_encoder, num_classes, HEAD | (head or {}))
+        backbone, encoder = DiffusionBackbone(unet_folder, blocks, steps), TextEncoder(bert_folder, **encoder or {})
+        network = TextDiff(backbone, encoder, num_classes, HEAD | (head or {}))
         for parameter in network.head.parameters():  # larger than at the start of training, so that all of it counts
             nn.init.normal_(parameter, 0.0, 0.3)
         return network.eval()
@@ -120,14 +119,14 @@ def test_metatensors_are_taken_as_tensors(case):
     assert torch.equal(logits, network(image, texts))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_trace_without_text_gives_the_same_logits(case):
-    network, image, _ = case
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        traced = torch.jit.trace(network, image)
-    assert_close(traced(image), network(image))
-    assert_close(traced(image.flip(-1)), network(image.flip(-1)))
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", ["two blocks, batch of three", "unmasked padding"])
+def test_a_trace_without_text_gives_the_same_logits_for_other_images(build, name):
+    network, image = build(**CONFIGURATIONS[name]), images(CONFIGURATIONS[name].get("batch", 1))
+    traced = torch.jit.trace(network, image)
+    for other in (image, image.flip(-1)):
+        assert_close(traced(other), network(other))
+    assert_close(traced(image), traced(image))
 
 
 def test_padding_in_the_batch_does_not_change_an_items_logits(network):
@@ -211,10 +210,20 @@ def test_scales_are_projected_by_the_weights_of_their_place_and_width():
     assert not torch.allclose(first(maps[0]), later["24"](maps[0]))
 
 
-def test_logits_come_in_any_size_from_maps_of_any_sizes():
-    head = SegmentationHead([8, 8], 16, 3, **HEAD).eval()
-    maps = [torch.randn(2, 8, 2, 3), torch.randn(2, 8, 5, 7)]
-    assert head(maps, torch.randn(2, 4, 16), None, (11, 6)).shape == (2, 3, 11, 6)
+@pytest.mark.parametrize("size", [(11, 6), (5, 7), (16, 28), (3, 2), (1, 1)])
+def test_logits_and_gradients_are_those_of_upsampling_all_maps_and_classifying_them_together(size):
+    torch.manual_seed(0)
+    head = SegmentationHead([16, 16], 16, 3, **HEAD).eval()
+    maps, text = [torch.randn(2, 16, 2, 3), torch.randn(2, 16, 5, 7)], torch.randn(2, 4, 16)
+    with torch.enable_grad():
+        logits = head(maps, text, None, size)
+        read = [F.interpolate(head.attention(x, text), size, mode="bilinear", align_corners=False) for x in maps]
+        expected = head.classifier(torch.cat(read, dim=1))
+        assert logits.shape == (2, 3, *size)
+        assert_close(logits, expected)
+        gradients = [torch.autograd.grad(x.square().sum(), [*head.parameters()]) for x in (logits, expected)]
+        for ours, theirs in zip(*gradients, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
 
 
 def test_weights_start_as_published():
