@@ -61,7 +61,21 @@ def bert_folder_768(tmp_path_factory):
 
 def _write_bert(folder, width):
     torch.manual_seed(0)
-    words = "[PAD] [UNK] [CLS] [SEP] [MASK] left right upper middle lower lung nuclei infection the in is high , .".split()
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "left",
+        "right",
+        "upper",
+        "middle",
+        "lower",
+        "lung",
+        "nuclei",
+    ]
+    words += ["infection", "the", "in", "is", "high", ",", "."]
     (folder / "vocab.txt").write_text("\n".join(words))
     BertTokenizer(vocab=str(folder / "vocab.txt"), model_max_length=24).save_pretrained(folder)
     options = {"hidden_size": width, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}

@@ -17,7 +17,9 @@ def adm_blocks(state, x, step, head_channels, resnets=2):
             return F.group_norm(h, 32, weight, bias, 1e-5)
         if weight.ndim == 2:
             return F.linear(h, weight, bias)
-        return F.conv1d(h, weight, bias) if weight.ndim == 3 else F.conv2d(h, weight, bias, padding=weight.shape[-1] // 2)
+        return (
+            F.conv1d(h, weight, bias) if weight.ndim == 3 else F.conv2d(h, weight, bias, padding=weight.shape[-1] // 2)
+        )
 
     def resnet(name, h, resample=lambda h: h):
         skip = resample(h)

@@ -134,7 +134,15 @@ def test_pretraining_makes_a_backbone_and_goes_on(run, data_folder, tmp_path):
 
 
 def test_two_processes_train_together(tiny, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "-m",
+        "monai.bundle",
+    ]
     files = [str(CONFIGS / name) for name in ("train.json", "multi_gpu_train.json")]
     command += ["run", "training", "--config_file", str(files)]
     for name, value in (tiny | {"device": "$torch.device('cpu')"}).items():

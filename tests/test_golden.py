@@ -8,8 +8,8 @@ import numpy as np
 import plain
 import torch
 from monai.losses import DiceCELoss
-
 from published import adm_shapes, fill, head_shapes
+
 from textdiff_monai import DiffusionBackbone, SegmentationHead
 from textdiff_monai.weights import import_adm, load_published_head
 

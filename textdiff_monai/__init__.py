@@ -1,21 +1,7 @@
 """TextDiff-MONAI: segmenting medical images from a handful of labels and the sentences clinicians write anyway."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from textdiff_monai.backbone import DiffusionBackbone
-    from textdiff_monai.bundle import bundle_root
-    from textdiff_monai.captions import recaption, rewrite
-    from textdiff_monai.data import DataError, check_datalist, load_datalist, load_images
-    from textdiff_monai.handlers import History, MetricsReport, Progress
-    from textdiff_monai.head import SegmentationHead
-    from textdiff_monai.inferer import TextInferer, TextToMetad
-    from textdiff_monai.network import TextDiff
-    from textdiff_monai.pretraining import Denoiser, RandSquareCropd, SaveBackbone, even_sampler, unlabelled_images
-    from textdiff_monai.text import TextEncoder
-    from textdiff_monai.transforms import RandSymmetryd, ToInputd, ToLabeld, ToSourceLayoutd, loading, preprocessing
-    from textdiff_monai.weights import import_adm, load_published_head
+from typing import Any
 
 __version__ = "0.1.0"
 

@@ -25,9 +25,7 @@ class ImageTextAttention(nn.Module):
 
     def forward(self, pixels: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
         """pixels (B, N, C), text (B, L, D), mask (B, L) True where a token may be seen; returns (B, N, C)."""
-        keys, values = (
-            x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.to_k(text), self.to_v(text))
-        )
+        keys, values = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.to_k(text), self.to_v(text)))
         if text.shape[1] < keys.shape[-1]:
             attended = folded_attention(pixels, keys, values, self.to_q.weight, self.to_out.weight, mask)
             return self.norm(attended + self.to_out.bias)

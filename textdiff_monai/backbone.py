@@ -41,6 +41,8 @@ class DiffusionBackbone(Frozen):
         subfolder: of ``source``, where the UNet lies in one (``unet`` in a saved pipeline).
     """
 
+    alphas_cumprod: Tensor
+
     def __init__(
         self,
         source: str | Path,
@@ -83,10 +85,12 @@ class DiffusionBackbone(Frozen):
 
     def noise(self, height: int, width: int) -> Tensor:
         """The shared noise (1, C, height, width), always drawn on the CPU so that every device gets the same."""
-        if (height, width) not in self._noise:
+        noise = self._noise.get((height, width))
+        if noise is None:
             generator = torch.Generator().manual_seed(self.noise_seed)
-            self._noise = {(height, width): torch.randn(1, self.in_channels, height, width, generator=generator)}
-        return self._noise[height, width]
+            noise = torch.randn(1, self.in_channels, height, width, generator=generator)
+            self._noise = {(height, width): noise}
+        return noise
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> list[Tensor]:

@@ -28,23 +28,29 @@ SYMMETRIES = {
 # Words for the image's four directions; (word for up, word for down), and likewise for left and right.
 _VERTICAL = (("upper", "lower"), ("top", "bottom"), ("superior", "inferior"), ("uppermost", "lowermost"))
 _HORIZONTAL = (("left", "right"), ("leftmost", "rightmost"), ("left-sided", "right-sided"))
-_UP = {up: down for up, down in _VERTICAL}
-_LEFT = {left: right for left, right in _HORIZONTAL}
+_UP = dict(_VERTICAL)
+_LEFT = dict(_HORIZONTAL)
 _SWAP_VERTICAL = _UP | {down: up for up, down in _UP.items()}
 _SWAP_HORIZONTAL = _LEFT | {right: left for left, right in _LEFT.items()}
 _WORD = re.compile(r"[A-Za-z]+(?:-sided)?")
 
+
+def _words(patterns: str) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(patterns.split())})\b", re.IGNORECASE)
+
+
 # Words that a flip or a turn would make untrue and that have no simple opposite, by the axis they depend on.
-_FIXED_VERTICAL = re.compile(
-    r"\b(ap(?:ex|ices|ical)|bas(?:e|es|al|ilar)|above|below|beneath|superiorly|inferiorly|upward|downward|"
-    r"diaphragm\w*|hemidiaphragm\w*|costophrenic|upright|supine|[rl](?:ul|ll|ml)|cranial|caudal|cephal\w+)\b", re.I
-)  # fmt: skip
-_FIXED_HORIZONTAL = re.compile(r"\b([rl](?:ul|ll|ml)|dextro\w+|levo\w+|laevo\w+|clockwise|o'?clock)\b", re.I)
+_LOBES = "[rl](?:ul|ll|ml)"
+_FIXED_VERTICAL = _words(
+    f"{_LOBES} apex apices apical base bases basal basilar above below beneath superiorly inferiorly upward downward "
+    r"diaphragm\w* hemidiaphragm\w* costophrenic upright supine cranial caudal cephal\w+"
+)
+_FIXED_HORIZONTAL = _words(rf"{_LOBES} dextro\w+ levo\w+ laevo\w+ clockwise o'?clock")
 # A side named with a part of the body is the patient's, which a quarter turn cannot move to above or below.
-_ANATOMY = re.compile(
-    r"\b(lungs?|lobes?|lingula|hemithorax|thorax|chest|pleural?|pulmonary|hil(?:um|ar|a)|heart|cardiac|ribs?|breasts?|"
-    r"kidneys?|liver|hepatic|ventric\w+|hemispher\w+|eyes?|retina\w*|cost\w+|clavic\w+|middle|mid|zones?|fields?)\b", re.I
-)  # fmt: skip
+_ANATOMY = _words(
+    r"lungs? lobes? lingula hemithorax thorax chest pleural? pulmonary hilum hila hilar heart cardiac ribs? breasts? "
+    r"kidneys? liver hepatic ventric\w+ hemispher\w+ eyes? retina\w* cost\w+ clavic\w+ middle mid zones? fields?"
+)
 
 
 def rewrite(text: str, symmetry: str) -> str | None:

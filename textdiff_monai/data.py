@@ -100,7 +100,10 @@ def load_images(source: str | Path, text: str = "") -> list[dict[str, str]]:
         if rows is None:
             raise DataError(root, problems)
         places = [_places(tables[0].parent, row["image"], "images") for _, row in rows]
-        found = [(next(filter(Path.is_file, at), at[0]), row.get("text", "")) for at, (_, row) in zip(places, rows, strict=True)]
+        found = [
+            (next(filter(Path.is_file, at), at[0]), row.get("text", ""))
+            for at, (_, row) in zip(places, rows, strict=True)
+        ]
     else:
         paths = sorted(root.rglob("*")) if root.is_dir() else [root]
         found = [(path, "") for path in paths if is_picture(path)]

@@ -33,13 +33,14 @@ def conv_of_upsampled(x: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
     across = _shifted_upsampling(width, size[1], x.device, mixed.dtype)
     along = _shifted_upsampling(height, size[0], x.device, mixed.dtype)
     by_column = mixed.view(len(x), 3, 3, out, height, width)
-    rows = sum(by_column[:, dx] @ across[dx].T for dx in range(3))  # (B, 3, O, h, W)
-    return sum(along[dy] @ rows[:, dy] for dy in range(3))  # type: ignore[index, return-value]
+    left, middle, right = (by_column[:, dx] @ across[dx].T for dx in range(3))  # each (B, 3, O, h, W)
+    rows = left + middle + right
+    return along[0] @ rows[:, 0] + along[1] @ rows[:, 1] + along[2] @ rows[:, 2]
 
 
 @lru_cache(maxsize=32)
 def _shifted_upsampling(inside: int, outside: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(3, outside, inside): bilinear upsampling of a line, read one place before, at, and one place after each pixel."""
+    """(3, outside, inside): bilinear upsampling of a line, read one place before, at, and one place after."""
     with torch.inference_mode(False):
         line = torch.eye(inside, dtype=torch.float64)[:, None]
         upsampling = F.interpolate(line, outside, mode="linear", align_corners=False)[:, 0].T

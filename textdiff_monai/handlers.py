@@ -83,8 +83,8 @@ class History:
         _write_rows(self.path, [row for row in rows if int(row["epoch"]) <= engine.state.epoch])
 
     def count(self, engine: Engine) -> None:
-        output = engine.state.output[0] if isinstance(engine.state.output, Sequence) else engine.state.output
-        self.losses.append(float(output["loss"]))
+        output: Any = engine.state.output
+        self.losses.append(float((output[0] if isinstance(output, Sequence) else output)["loss"]))
 
     def write(self, engine: Engine) -> None:
         row = {"epoch": engine.state.epoch, "loss": sum(self.losses) / max(len(self.losses), 1)}
@@ -115,7 +115,8 @@ class MetricsReport:
         self.ids, self.texts = [], []
 
     def collect(self, engine: Engine) -> None:
-        for item in decollate_batch(engine.state.batch) if isinstance(engine.state.batch, dict) else engine.state.batch:
+        batch: Any = engine.state.batch
+        for item in decollate_batch(batch) if isinstance(batch, dict) else batch:
             self.ids.append(str(item.get("id") or item["image"].meta.get("filename_or_obj", "")))
             self.texts.append(item.get("text", ""))
 

@@ -67,14 +67,13 @@ class SegmentationHead(nn.Module):
             (B, num_classes, *size)
         """
         maps = [self.attention(self._project(i, scale), text, mask) for i, scale in enumerate(features)]
-        first, *rest = self.classifier
         # Published: every map is upsampled, all are concatenated, then convolved. The convolution splits by scale.
-        weights = first.weight.split([scale.shape[1] for scale in maps], dim=1)
-        hidden = sum(conv_of_upsampled(scale, part, size) for scale, part in zip(maps, weights, strict=True))
-        hidden = hidden + first.bias[:, None, None]
-        for layer in rest:
-            hidden = layer(hidden)
-        return hidden
+        convolution: nn.Conv2d = self.classifier[0]  # type: ignore[assignment]
+        parts = convolution.weight.split([scale.shape[1] for scale in maps], dim=1)
+        convolved = [conv_of_upsampled(scale, part, size) for scale, part in zip(maps, parts, strict=True)]
+        hidden = sum(convolved[1:], start=convolved[0])
+        assert convolution.bias is not None
+        return self.classifier[1:](hidden + convolution.bias[:, None, None])
 
     def _project(self, index: int, scale: Tensor) -> Tensor:
         if index == 0:

@@ -62,7 +62,7 @@ class TextInferer(Inferer):
 
     def _run(self, images: Tensor, network: Callable[..., Tensor]) -> Tensor:
         if self.window is not None:
-            return self.window(images, network)
+            return self.window(images, network)  # type: ignore[return-value]
         size = images.shape[-2:]
         if self.resize is None or tuple(size) == (self.resize, self.resize):
             return network(images)

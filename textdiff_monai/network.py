@@ -24,7 +24,11 @@ class TextDiff(nn.Module):
     """
 
     def __init__(
-        self, backbone: DiffusionBackbone, text_encoder: TextEncoder, num_classes: int = 2, head: dict[str, Any] | None = None
+        self,
+        backbone: DiffusionBackbone,
+        text_encoder: TextEncoder,
+        num_classes: int = 2,
+        head: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -62,5 +66,7 @@ class TextDiff(nn.Module):
             return text, mask
         sentences = [text or ""] * batch if text is None or isinstance(text, str) else list(text)
         if len(sentences) != batch:
-            raise ValueError(f"{len(sentences)} texts for {batch} images: give one for each, one string for all, or none")
+            raise ValueError(
+                f"{len(sentences)} texts for {batch} images: give one for each, one string for all, or none"
+            )
         return self.text_encoder(sentences)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Hashable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,11 @@ class SaveBackbone:
         folder: where; loads as ``DiffusionBackbone(folder)``.
         denoiser: the network whose UNet is saved: the exponential moving average's.
         interval: epochs between savings; the end of the run saves too.
+        half: write float16, half the size; it is read as float32.
     """
 
-    def __init__(self, folder: str, denoiser: Denoiser, interval: int = 1) -> None:
-        self.folder, self.denoiser, self.interval = Path(folder), denoiser, interval
+    def __init__(self, folder: str, denoiser: Denoiser, interval: int = 1, half: bool = False) -> None:
+        self.folder, self.denoiser, self.interval, self.half = Path(folder), denoiser, interval, half
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval) | Events.COMPLETED, self)
@@ -113,7 +115,8 @@ class SaveBackbone:
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)
         with written_whole(fresh) as partial:
-            self.denoiser.unet.save_pretrained(partial)
+            unet = deepcopy(self.denoiser.unet)
+            (unet.half() if self.half else unet).save_pretrained(partial)
             DDPMScheduler().save_pretrained(partial)
         if self.folder.exists():
             os.rename(self.folder, old)

@@ -133,7 +133,7 @@ def loading(keys: Sequence[str], channels: str = "RGB", num_classes: int = 2) ->
     """Read ``image`` (and ``label``) from picture files or 2D NIfTI; see :class:`ToInputd` and :class:`ToLabeld`."""
     readers = [NibabelReader(), PILReader(converter=_plain_mode)]
     transforms: list[Transform] = [
-        LoadImaged(keys, reader=readers, dtype=None),
+        LoadImaged(keys, reader=readers, dtype=None),  # type: ignore[arg-type]
         EnsureChannelFirstd(keys),
         ToInputd("image", channels),
     ]

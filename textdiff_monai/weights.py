@@ -41,7 +41,7 @@ def import_adm(checkpoint: str | Path, folder: str | Path, head_channels: int = 
     """Convert an unconditional guided-diffusion UNet (``.pt``) to a diffusers folder with its noise schedule.
 
     Sizes and options are inferred from the tensors, but for ``head_channels``, which no tensor shows (64 in every
-    model OpenAI published). The attention's query, key and value are taken as interleaved per head (their legacy order).
+    model OpenAI published). Query, key and value are taken as interleaved per head, OpenAI's legacy order.
 
     Raises:
         ValueError: for anything that is not such a UNet, naming every leftover or missing key; nothing is written.
