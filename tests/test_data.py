@@ -15,7 +15,7 @@ import openpyxl
 import pytest
 from PIL import Image
 
-from textdiff_monai.data import DataError, check_datalist, load_datalist, read_array
+from textdiff_monai import DataError, check_datalist, load_datalist, read_array
 
 Row = Sequence[Any]
 

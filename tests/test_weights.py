@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DModel
-
 from published import MULTIPLIERS, adm_shapes, fill, head_shapes
+
 from textdiff_monai import DiffusionBackbone, SegmentationHead, import_adm, load_published_head
 
 HEAD_CHANNELS = 16
@@ -54,13 +54,11 @@ def test_sizes_and_options_are_those_of_the_tensors(convert, image_size):
     folder = convert(state)
     config = UNet2DModel.load_config(folder)
     attentive = [2**level in [image_size // r for r in (32, 16, 8)] for level in range(len(multipliers))]
-    names = {True: "AttnDownBlock2D", False: "ResnetDownsampleBlock2D"}
     assert config["block_out_channels"] == [32 * m for m in multipliers]
     assert config["layers_per_block"] == 2
-    assert config["down_block_types"] == [names[a] for a in attentive]
-    assert config["up_block_types"] == [names[a].replace("Down", "Up", 1) for a in reversed(attentive)] or config[
-        "up_block_types"
-    ] == [{True: "AttnUpBlock2D", False: "ResnetUpsampleBlock2D"}[a] for a in reversed(attentive)]
+    down, up = (("AttnDownBlock2D", "ResnetDownsampleBlock2D"), ("AttnUpBlock2D", "ResnetUpsampleBlock2D"))
+    assert config["down_block_types"] == [down[not a] for a in attentive]
+    assert config["up_block_types"] == [up[not a] for a in reversed(attentive)]
     assert config["attention_head_dim"] == HEAD_CHANNELS
     assert config["resnet_time_scale_shift"] == "scale_shift"
     assert (config["in_channels"], config["out_channels"]) == (3, 6)
@@ -128,6 +126,12 @@ def test_half_precision_checkpoints_give_single_precision_folders(convert, small
     features = [DiffusionBackbone(tmp_path / f, blocks=(8,), steps=(50,))(image)[0] for f in ("unet", "single")]
     torch.testing.assert_close(*features, rtol=0, atol=0.02 * features[1].abs().max().item())
     assert single == tmp_path / "single"
+
+
+def test_checkpoints_in_the_format_before_pytorch_1_6_are_read(small, tmp_path):
+    torch.save(small, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    folder = import_adm(tmp_path / "old.pt", tmp_path / "unet", HEAD_CHANNELS)
+    assert torch.equal(UNet2DModel.from_pretrained(folder).conv_in.weight, small["input_blocks.0.0.weight"])
 
 
 def torch_saved(content, path):
@@ -220,7 +224,7 @@ def test_folders_on_the_way_are_made_and_no_traces_left(small, tmp_path):
     assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
 
 
-PAPER_WIDTHS = [96, 64, 64]
+PAPER_WIDTHS = [96, 64, 64, 64]
 
 
 @pytest.fixture
@@ -286,7 +290,7 @@ def test_half_precision_heads_load(head, published_file):
     assert head.classifier[1].num_batches_tracked.dtype == torch.int64
 
 
-@pytest.mark.parametrize(("widths", "dropped"), [([768, 64, 64], ALONE), ([96, 768, 768], SHARED), ([96], SHARED)])
+@pytest.mark.parametrize(("widths", "dropped"), [([768, 64], ALONE), ([96, 768], SHARED), ([96], SHARED)])
 def test_a_projection_that_no_scale_needs_is_left_out(published_file, widths, dropped):
     torch.manual_seed(0)
     head = SegmentationHead(widths, 768)
@@ -316,8 +320,8 @@ def test_missing_keys_of_a_head_are_an_error_that_names_them_all(head, published
 @pytest.mark.parametrize(
     ("widths", "words"),
     [
-        ([95, 64, 64], ("project_first.weight", "(768, 95, 1, 1)", "(768, 96, 1, 1)")),
-        ([96, 48, 48], ("project_later.64.weight",)),
+        ([95, 64, 64, 64], ("project_first.weight", "(768, 95, 1, 1)", "(768, 96, 1, 1)")),
+        ([96, 48, 48, 48], ("project_later.64.weight",)),
     ],
 )
 def test_a_head_of_other_widths_is_an_error_that_names_what_does_not_fit(head, published_file, widths, words):

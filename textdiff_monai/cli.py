@@ -34,7 +34,7 @@ def check(dataset_dir, num_classes=2):  # type: ignore[no-untyped-def]
         dataset_dir: a CSV file (image,mask,text,split), a folder with one, or a folder in LViT's layout.
         num_classes: classes of the masks, background included.
     """
-    from textdiff_monai.data import check_datalist, load_datalist
+    from textdiff_monai import check_datalist, load_datalist
 
     items = load_datalist(str(dataset_dir))
     check_datalist(items, num_classes)

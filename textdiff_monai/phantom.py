@@ -7,8 +7,6 @@ chest are the patient's: the patient's left lung lies on the right of the image.
 from __future__ import annotations
 
 import csv
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
+from textdiff_monai.files import written_whole
 from textdiff_monai.grammar import SIDES, ZONES, Finding, describe
 
 Floats = NDArray[np.floating]
@@ -130,13 +129,8 @@ def write_phantom(
     Returns:
         The folder.
     """
-    folder = Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists already")
     splits = ["train"] * train + ["val"] * val + ["test"] * test
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with written_whole(folder) as unfinished:
         for name in ("images", "masks"):
             (unfinished / name).mkdir()
         with open(unfinished / "text.csv", "w", newline="", encoding="utf-8") as file:
@@ -148,12 +142,7 @@ def write_phantom(
                 Image.fromarray(case.image).save(unfinished / "images" / name)
                 Image.fromarray(case.mask * 255).save(unfinished / "masks" / name)
                 table.writerow([name, name, case.text, split, case.swapped_text])
-        unfinished.chmod(0o755)  # temporary folders are private
-        unfinished.rename(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    return folder
+    return Path(folder)
 
 
 def _swap(name: str) -> str:

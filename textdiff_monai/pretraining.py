@@ -20,8 +20,8 @@ from torch.utils.data import WeightedRandomSampler
 
 from textdiff_monai.captions import SYMMETRIES
 from textdiff_monai.data import DataError, is_picture, load_datalist
+from textdiff_monai.files import written_whole
 from textdiff_monai.transforms import apply_symmetry
-from textdiff_monai.weights import written_whole
 
 
 def unlabelled_images(sources: str | Path | Sequence[str | Path]) -> list[dict[str, Any]]:

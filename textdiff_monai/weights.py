@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
+from textdiff_monai.files import written_whole
 from textdiff_monai.head import SegmentationHead
 
 State = dict[str, Tensor]
@@ -185,19 +183,3 @@ def load_state(checkpoint: str | Path) -> State:
     except Exception as error:
         raise ValueError(f"{checkpoint}: not a readable PyTorch checkpoint of tensors ({error})") from error
     return content.get("model_state_dict", content)
-
-
-@contextmanager
-def written_whole(folder: str | Path) -> Iterator[Path]:
-    """A new folder that appears under its name only when everything in it has been written."""
-    target = Path(folder)
-    if target.exists():
-        raise FileExistsError(f"{target} exists; remove it or choose another folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
