@@ -10,9 +10,10 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 from PIL import Image
-from transformers import BertConfig, BertModel, BertTokenizer
+from transformers import BertConfig, BertModel
 
 from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder
+from textdiff_monai.language import train_tokenizer
 
 
 def pytest_addoption(parser):
@@ -61,25 +62,12 @@ def bert_folder_768(tmp_path_factory):
 
 def _write_bert(folder, width):
     torch.manual_seed(0)
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        "left",
-        "right",
-        "upper",
-        "middle",
-        "lower",
-        "lung",
-        "nuclei",
-    ]
-    words += ["infection", "the", "in", "is", "high", ",", "."]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    BertTokenizer(vocab=str(folder / "vocab.txt"), model_max_length=24).save_pretrained(folder)
+    texts = ["left right upper middle lower lung nuclei infection the in is high, ."] * 5
+    tokenizer = train_tokenizer(texts)
+    tokenizer.model_max_length = 24
+    tokenizer.save_pretrained(folder)
     options = {"hidden_size": width, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=24, **options)).save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=24, **options)).save_pretrained(folder)
     return folder
 
 

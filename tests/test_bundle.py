@@ -154,6 +154,7 @@ def test_two_processes_train_together(tiny, tmp_path):
 
 
 def test_mlflow_tracks_a_training(run, tiny, tmp_path):
+    pytest.importorskip("mlflow")
     run("train.json", **tiny | {"max_epochs": 1}, tracking="mlflow")
     with sqlite3.connect(tmp_path / "output" / "mlruns.db") as database:
         assert database.execute("select count(*) from metrics where key = 'mean_dice'").fetchone()[0]

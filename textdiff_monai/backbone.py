@@ -18,7 +18,9 @@ from textdiff_monai.frozen import Frozen, content_hash
 _NUMERIC_OPTIONS = (
     "act_fn",
     "attention_head_dim",
+    "attn_norm_num_groups",
     "center_input_sample",
+    "downsample_padding",
     "flip_sin_to_cos",
     "freq_shift",
     "mid_block_scale_factor",
@@ -57,7 +59,7 @@ class DiffusionBackbone(Frozen):
         )
         self.blocks, self.steps, self.noise_seed = tuple(blocks), tuple(steps), noise_seed
         self.in_channels: int = self.unet.config["in_channels"]
-        schedule = _noise_schedule(source)
+        schedule = _noise_schedule(source, None if subfolder is None else "scheduler")
         self._check(source, len(schedule))
         self.register_buffer("alphas_cumprod", schedule, persistent=False)
         self._noise: dict[tuple[int, int], Tensor] = {}
@@ -88,7 +90,8 @@ class DiffusionBackbone(Frozen):
         noise = self._noise.get((height, width))
         if noise is None:
             generator = torch.Generator().manual_seed(self.noise_seed)
-            noise = torch.randn(1, self.in_channels, height, width, generator=generator)
+            drawn = torch.randn(1, self.in_channels, int(height), int(width), generator=generator)
+            noise = torch.from_numpy(drawn.numpy())  # a constant, in a trace too
             self._noise = {(height, width): noise}
         return noise
 
@@ -114,7 +117,8 @@ class DiffusionBackbone(Frozen):
         unet, signal = self.unet, self.alphas_cumprod[step]
         noise = self.noise(*image.shape[-2:]).to(image)
         hidden = signal.sqrt().to(image) * image + (1 - signal).sqrt().to(image) * noise
-        time = torch.full((len(image),), step, device=image.device)
+        hidden = 2 * hidden - 1 if unet.config["center_input_sample"] else hidden
+        time = torch.tensor([step], device=image.device)  # the same for all images
         embedding = unet.time_embedding(unet.time_proj(time).to(unet.dtype))
 
         hidden = unet.conv_in(hidden)
@@ -165,10 +169,10 @@ def _multiples_near(side: int, divisor: int) -> str:
     return " or ".join(str(value) for value in sorted({below, above} - {0}))
 
 
-def _noise_schedule(source: str | Path) -> Tensor:
+def _noise_schedule(source: str | Path, subfolder: str | None) -> Tensor:
     """Cumulative products of (1 - beta), in double precision (T,)."""
     try:
-        scheduler = DDPMScheduler.from_pretrained(source)
+        scheduler = DDPMScheduler.from_pretrained(source, subfolder=subfolder)
     except OSError:  # no scheduler_config.json beside the weights
         scheduler = DDPMScheduler()
     return torch.cumprod(1 - scheduler.betas.double(), dim=0)

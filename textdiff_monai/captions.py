@@ -25,14 +25,15 @@ SYMMETRIES = {
     "mirror_turn270": Symmetry(True, 3),
 }
 
-# Words for the image's four directions; (word for up, word for down), and likewise for left and right.
-_VERTICAL = (("upper", "lower"), ("top", "bottom"), ("superior", "inferior"), ("uppermost", "lowermost"))
-_HORIZONTAL = (("left", "right"), ("leftmost", "rightmost"), ("left-sided", "right-sided"))
-_UP = dict(_VERTICAL)
-_LEFT = dict(_HORIZONTAL)
-_SWAP_VERTICAL = _UP | {down: up for up, down in _UP.items()}
-_SWAP_HORIZONTAL = _LEFT | {right: left for left, right in _LEFT.items()}
+# Words for directions of the image, each with its opposite.
+_VERTICAL = {"upper": "lower", "top": "bottom", "superior": "inferior", "uppermost": "lowermost"}
+_VERTICAL |= {"upward": "downward", "upwards": "downwards"}
+_HORIZONTAL = {"left": "right", "leftmost": "rightmost", "leftward": "rightward", "leftwards": "rightwards"}
+_HORIZONTAL |= {"left-sided": "right-sided"}
+_SWAP_VERTICAL = _VERTICAL | {down: up for up, down in _VERTICAL.items()}
+_SWAP_HORIZONTAL = _HORIZONTAL | {right: left for left, right in _HORIZONTAL.items()}
 _WORD = re.compile(r"[A-Za-z]+(?:-sided)?")
+_PHRASE = re.compile(r"\b(?:(upper|lower|top|bottom)([ -]))?(left|right)\b|\b(upper|lower|top|bottom)\b", re.IGNORECASE)
 
 
 def _words(patterns: str) -> re.Pattern[str]:
@@ -42,10 +43,13 @@ def _words(patterns: str) -> re.Pattern[str]:
 # Words that a flip or a turn would make untrue and that have no simple opposite, by the axis they depend on.
 _LOBES = "[rl](?:ul|ll|ml)"
 _FIXED_VERTICAL = _words(
-    f"{_LOBES} apex apices apical base bases basal basilar above below beneath superiorly inferiorly upward downward "
-    r"diaphragm\w* hemidiaphragm\w* costophrenic upright supine cranial caudal cephal\w+"
+    rf"{_LOBES} \w*apex \w*apices \w*apical \w*bas(?:e|es|al|ilar) above below beneath superiorly inferiorly "
+    r"\w*diaphragm\w* costophrenic upright supine cranial caudal cephal\w+ "
+    # "lower" that compares amounts rather than says where
+    r"(?:is|are|was|were|a|much)\s+lower(?!\s+(?:left|right|lungs?|lobes?|zones?|half|part|third)) lower\s+than"
 )
 _FIXED_HORIZONTAL = _words(rf"{_LOBES} dextro\w+ levo\w+ laevo\w+ clockwise o'?clock")
+_FIXED_QUARTER = _words("vertical\\w* horizontal\\w* rows? columns?")
 # A side named with a part of the body is the patient's, which a quarter turn cannot move to above or below.
 _ANATOMY = _words(
     r"lungs? lobes? lingula hemithorax thorax chest pleural? pulmonary hilum hila hilar heart cardiac ribs? breasts? "
@@ -57,9 +61,9 @@ def rewrite(text: str, symmetry: str) -> str | None:
     """The caption of the image after a symmetry, or None where it cannot be written.
 
     A mirror exchanges left and right, a half turn also upper and lower, wherever the words stand. A quarter turn moves
-    an image direction to the next (what was upper left is then lower left), which can only be said of the image: a
-    caption with a side or height of the body ("left lung", "middle zone") gives None, as do words without a simple
-    opposite on the axis that changes ("apex", "RUL").
+    an image direction to the next (what was upper left is then lower left), which can only be said of the image, and of
+    one direction: a caption with a side or height of the body ("left lung", "middle zone") or with several directions
+    gives None. So do words without a simple opposite on the axis that changes ("apex", "RUL").
 
     Args:
         text: the caption; directions are the image's, or the patient's as seen on it.
@@ -77,14 +81,15 @@ def rewrite(text: str, symmetry: str) -> str | None:
             return None
         swaps = (_SWAP_HORIZONTAL if swap_horizontal else {}) | (_SWAP_VERTICAL if swap_vertical else {})
         return _WORD.sub(lambda found: _exchange(found[0], swaps), text)
-    if not _mentions_direction(text):
+    named = [word for word in _WORD.findall(text.lower()) if word in _SWAP_HORIZONTAL | _SWAP_VERTICAL]
+    fixed = any(words.search(text) for words in (_FIXED_VERTICAL, _FIXED_HORIZONTAL, _FIXED_QUARTER))
+    if not named and not fixed:
         return text
-    if _ANATOMY.search(text) or _FIXED_VERTICAL.search(text) or _FIXED_HORIZONTAL.search(text):
+    phrase = _PHRASE.search(text)
+    # Only a single direction is sure to be understood: "upper left", "the lower"; not "the upper and lower left".
+    if fixed or _ANATOMY.search(text) or phrase is None or named != _WORD.findall(phrase[0].lower()):
         return None
-    return _PHRASE.sub(lambda found: _turn(found, mirrored, turns), text)
-
-
-_PHRASE = re.compile(r"\b(?:(upper|lower|top|bottom)([ -]))?(left|right)\b|\b(upper|lower|top|bottom)\b", re.I)
+    return text[: phrase.start()] + _turn(phrase, mirrored, turns) + text[phrase.end() :]
 
 
 def _turn(found: re.Match[str], mirrored: bool, turns: int) -> str:
@@ -96,24 +101,18 @@ def _turn(found: re.Match[str], mirrored: bool, turns: int) -> str:
     for _ in range(turns):
         x, y = -y, x
     words = [{1: "upper", -1: "lower", 0: ""}[y], {1: "right", -1: "left", 0: ""}[x]]
-    phrase = gap.join(word for word in words if word)
-    return phrase.capitalize() if found[0][0].isupper() else phrase
-
-
-def _mentions_direction(text: str) -> bool:
-    words = {word.lower() for word in _WORD.findall(text)}
-    return bool(words & (_SWAP_HORIZONTAL.keys() | _SWAP_VERTICAL.keys())) or bool(
-        _FIXED_VERTICAL.search(text) or _FIXED_HORIZONTAL.search(text)
-    )
+    return _cased(gap.join(word for word in words if word), found[0])
 
 
 def _exchange(word: str, swaps: dict[str, str]) -> str:
     other = swaps.get(word.lower())
-    if other is None:
-        return word
-    if word.isupper():
-        return other.upper()
-    return other.capitalize() if word[0].isupper() else other
+    return word if other is None else _cased(other, word)
+
+
+def _cased(word: str, like: str) -> str:
+    if like.isupper():
+        return word.upper()
+    return word.capitalize() if like[0].isupper() else word
 
 
 def recaption(items: Sequence[Mapping[str, Any]], captions: str) -> list[dict[str, Any]]:

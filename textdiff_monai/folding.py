@@ -32,7 +32,7 @@ def conv_of_upsampled(x: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
     mixed = F.conv2d(x, weight.permute(3, 2, 0, 1).reshape(9 * out, channels, 1, 1))
     across = _shifted_upsampling(width, size[1], x.device, mixed.dtype)
     along = _shifted_upsampling(height, size[0], x.device, mixed.dtype)
-    by_column = mixed.view(len(x), 3, 3, out, height, width)
+    by_column = mixed.unflatten(1, (3, 3, out))
     left, middle, right = (by_column[:, dx] @ across[dx].T for dx in range(3))  # each (B, 3, O, h, W)
     rows = left + middle + right
     return along[0] @ rows[:, 0] + along[1] @ rows[:, 1] + along[2] @ rows[:, 2]

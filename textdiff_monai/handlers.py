@@ -37,8 +37,13 @@ class Progress:
     def attach(self, engine: Engine) -> None:
         if self.resume:
             engine.add_event_handler(Events.STARTED, self.load)
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self.save)
-        engine.add_event_handler(Events.COMPLETED, self.save)
+        engine.add_event_handler(Events.STARTED, self.listen)
+
+    def listen(self, engine: Engine) -> None:
+        """Save after every other handler of an epoch's end, the learning rate's schedule among them."""
+        if not engine.has_event_handler(self.save):
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self.save)
+            engine.add_event_handler(Events.COMPLETED, self.save)
 
     def save(self, engine: Engine) -> None:
         if idist.get_rank() > 0:
@@ -144,6 +149,8 @@ class MetricsReport:
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 

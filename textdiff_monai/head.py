@@ -38,9 +38,9 @@ class SegmentationHead(nn.Module):
     ) -> None:
         super().__init__()
         first, *later = in_channels
-        shared = dict.fromkeys(width for width in later if width != channels)
+        self.shared = [None if width == channels else str(width) for width in later]
         self.project_first = nn.Identity() if first == channels else nn.Conv2d(first, channels, 1)
-        self.project_later = nn.ModuleDict({str(width): nn.Conv2d(width, channels, 1) for width in shared})
+        self.project_later = nn.ModuleDict({key: nn.Conv2d(int(key), channels, 1) for key in filter(None, self.shared)})
         self.attention = ImageTextBlock(channels, text_channels, heads, head_channels)
         wide, narrow = hidden_channels
         self.classifier = nn.Sequential(
@@ -78,8 +78,8 @@ class SegmentationHead(nn.Module):
     def _project(self, index: int, scale: Tensor) -> Tensor:
         if index == 0:
             return self.project_first(scale)
-        width = str(scale.shape[1])
-        return self.project_later[width](scale) if width in self.project_later else scale
+        shared = self.shared[index - 1]
+        return scale if shared is None else self.project_later[shared](scale)
 
 
 def _initialise(module: nn.Module) -> None:

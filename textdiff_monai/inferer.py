@@ -48,13 +48,15 @@ class TextInferer(Inferer):
             )
 
     def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: Callable[..., Tensor], text: Sequence[str] | None = None, **kwargs: Any
+        self, inputs: Tensor, network: Callable[..., Tensor], text: str | Sequence[str] | None = None, **kwargs: Any
     ) -> Tensor:
-        """inputs (B, 3, H, W) in [-1, 1], text B sentences or None; returns logits (B, classes, H, W)."""
+        """inputs (B, 3, H, W) in [-1, 1], text B sentences, one for all, or None; returns logits (B, classes, H, W)."""
         images = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         if not self.read_text:
             return self._like(self._run(images, network), inputs)
-        texts = _texts_of(inputs, len(images)) if text is None else list(text)
+        texts = (
+            _texts_of(inputs, len(images)) if text is None else [text] * len(images) if isinstance(text, str) else text
+        )
         if self.window is None:
             return self._like(self._run(images, partial(network, text=texts)), inputs)
         pairs = zip(images.split(1), texts, strict=True)

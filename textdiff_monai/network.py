@@ -54,7 +54,7 @@ class TextDiff(nn.Module):
                 the images in number.
         """
         image = image.as_tensor() if isinstance(image, MetaTensor) else image
-        embeddings, mask = self._read(text, text_mask, len(image))
+        embeddings, mask = self._read(text, text_mask, image.shape[0])
         features = self.backbone(image)
         return self.head(features, embeddings.to(image.device), mask, image.shape[-2:])
 
@@ -63,8 +63,11 @@ class TextDiff(nn.Module):
             expected = (batch, text.shape[1] if text.ndim == 3 else "L", self.text_encoder.out_channels)
             if tuple(text.shape) != expected:
                 raise ValueError(f"expected token embeddings of shape {expected}, got {tuple(text.shape)}")
-            return text, mask
-        sentences = [text or ""] * batch if text is None or isinstance(text, str) else list(text)
+            return text, None if mask is None else mask.bool()
+        if text is None or isinstance(text, str):
+            embeddings, mask = self.text_encoder([text or ""])
+            return embeddings.expand(batch, -1, -1), mask.expand(batch, -1)
+        sentences = list(text)
         if len(sentences) != batch:
             raise ValueError(
                 f"{len(sentences)} texts for {batch} images: give one for each, one string for all, or none"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
 
 from textdiff_monai.frozen import Frozen, content_hash
 
@@ -35,7 +36,10 @@ class TextEncoder(Frozen):
     def __init__(self, source: str | Path, max_length: int | None = None, mask_padding: bool = True) -> None:
         super().__init__()
         self.tokenizer = AutoTokenizer.from_pretrained(source)
-        model, loading = AutoModel.from_pretrained(source, output_loading_info=True, dtype=torch.float32)
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # transformers reports what we check ourselves
+        model, loading = AutoModel.from_pretrained(source, output_loading_info=True, torch_dtype=torch.float32)
+        logging.set_verbosity(verbosity)
         # The pooler is never used and often not stored; anything else missing would be random weights.
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:
@@ -58,6 +62,7 @@ class TextEncoder(Frozen):
                 "mask_padding": mask_padding,
             }
         )
+        self._embedding("")  # known from the start, so that a trace without text does not hold the encoder
 
     @property
     def out_channels(self) -> int:
@@ -73,10 +78,9 @@ class TextEncoder(Frozen):
         Returns:
             embeddings (B, L, D) and a bool mask (B, L), True where the attention may look.
         """
-        for sentence in set(sentences) - self._embeddings.keys():
-            self._remember(sentence, self._encode(sentence))
+        embeddings = {sentence: self._embedding(sentence) for sentence in dict.fromkeys(sentences)}
         device = next(self.model.parameters()).device
-        found = [self._embeddings[sentence].to(device) for sentence in sentences]
+        found = [embeddings[sentence].to(device) for sentence in sentences]
         mask = [torch.ones(len(embedding), dtype=torch.bool, device=device) for embedding in found]
         return pad_sequence(found, batch_first=True), pad_sequence(mask, batch_first=True)
 
@@ -97,7 +101,12 @@ class TextEncoder(Frozen):
         tokens = tokens.to(next(self.model.parameters()).device)
         return self.model(**tokens).last_hidden_state[0].float().cpu()
 
-    def _remember(self, sentence: str, embedding: Tensor) -> None:
-        if len(self._embeddings) >= _REMEMBERED:
-            self._embeddings.pop(next(iter(self._embeddings)))
-        self._embeddings[sentence] = embedding
+    def _embedding(self, sentence: str) -> Tensor:
+        """Computed once, while among the last sentences that are remembered."""
+        embedding = self._embeddings.get(sentence)
+        if embedding is None:
+            embedding = self._encode(sentence)
+            while len(self._embeddings) >= _REMEMBERED:
+                self._embeddings.pop(next(iter(self._embeddings)), None)
+            self._embeddings[sentence] = embedding
+        return embedding

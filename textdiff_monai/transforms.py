@@ -10,9 +10,11 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor, NibabelReader, PILReader
 from monai.transforms import (
+    CastToTyped,
     Compose,
     EnsureChannelFirstd,
     Identityd,
+    Lambdad,
     LoadImaged,
     MapTransform,
     OneOf,
@@ -109,7 +111,7 @@ class RandSymmetryd(Randomizable, MapTransform):
         d = dict(data)
         if self.R.random_sample() >= self.prob:
             return d
-        text = d.get(self.text_key, "")
+        text = d.get(self.text_key) or ""
         square = all(d[key].shape[-1] == d[key].shape[-2] for key in self.key_iterator(d))
         texts = {name: rewrite(text, name) if self.rewrite_text else text for name in self.symmetries}
         allowed = [name for name in texts if texts[name] is not None and (square or not SYMMETRIES[name].turns % 2)]
@@ -131,13 +133,16 @@ def apply_symmetry(image: Tensor, name: str) -> Tensor:
 
 def loading(keys: Sequence[str], channels: str = "RGB", num_classes: int = 2) -> list[Transform]:
     """Read ``image`` (and ``label``) from picture files or 2D NIfTI; see :class:`ToInputd` and :class:`ToLabeld`."""
-    readers = [NibabelReader(), PILReader(converter=_plain_mode)]
-    transforms: list[Transform] = [
-        LoadImaged(keys, reader=readers, dtype=None),  # type: ignore[arg-type]
-        EnsureChannelFirstd(keys),
-        ToInputd("image", channels),
-    ]
-    return [*transforms, ToLabeld("label", num_classes)] if "label" in keys else transforms
+    chain: list[Transform] = [_reading("image", PILReader(converter=_plain_mode)), EnsureChannelFirstd("image")]
+    chain.append(ToInputd("image", channels))
+    if "label" in keys:
+        # A palette's numbers are the classes, whatever colours they stand for.
+        chain += [_reading("label", PILReader()), EnsureChannelFirstd("label"), ToLabeld("label", num_classes)]
+    return chain
+
+
+def _reading(key: str, pictures: PILReader) -> Transform:
+    return LoadImaged(key, reader=[NibabelReader(), pictures], dtype=None)  # type: ignore[arg-type]
 
 
 def preprocessing(
@@ -168,7 +173,7 @@ def preprocessing(
         chain += _resizing(keys, resize, grow_labels)
     if tile is not None:
         chain += [
-            SpatialPadd(keys, (tile, tile), mode="reflect"),
+            SpatialPadd(keys, (tile, tile), mode="edge"),
             RandSpatialCropSamplesd(keys, (tile, tile), tiles_per_image, random_size=False),
         ]
     if augment == "symmetries":
@@ -177,6 +182,8 @@ def preprocessing(
         chain.append(_published_augmentation(keys))
     elif augment is not None:
         raise ValueError(f"augment is {augment!r}: expected 'symmetries', 'published' or None")
+    if "label" in keys:
+        chain.append(CastToTyped("label", torch.uint8))
     return Compose(chain)
 
 
@@ -184,20 +191,14 @@ def _resizing(keys: Sequence[str], side: int, grow_labels: bool) -> list[Transfo
     # Published: bilinear without a low-pass filter. Otherwise shrinking is anti-aliased.
     steps: list[Transform] = [Resized("image", (side, side), mode="bilinear", anti_aliasing=not grow_labels)]
     if "label" in keys and grow_labels:
-        steps += [Resized("label", (side, side), mode="bilinear", dtype=torch.float32), ToMaskd("label")]
+        steps += [Resized("label", (side, side), mode="bilinear", dtype=torch.float32), Lambdad("label", _foreground)]
     elif "label" in keys:
         steps += [Resized("label", (side, side), mode="nearest-exact")]
     return steps
 
 
-class ToMaskd(MapTransform):
-    """Everything above 0 is foreground: (1, H, W), uint8."""
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = (d[key] > 0).to(torch.uint8)
-        return d
+def _foreground(label: Tensor) -> Tensor:
+    return (label > 0).to(torch.uint8)
 
 
 def _published_augmentation(keys: Sequence[str]) -> Transform:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,10 @@ def import_adm(checkpoint: str | Path, folder: str | Path, head_channels: int = 
     """
     try:
         config, state = adm_to_diffusers(load_state(checkpoint), head_channels)
-    except (KeyError, ValueError) as error:
+        unet = UNet2DModel(**config)
+        unet.load_state_dict(state)
+    except (KeyError, RuntimeError, ValueError) as error:
         raise ValueError(f"{checkpoint}: not an unconditional guided-diffusion UNet: {error}") from error
-    unet = UNet2DModel(**config)
-    unet.load_state_dict(state)
     with written_whole(folder) as partial:
         unet.save_pretrained(partial)
         DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear").save_pretrained(partial)
@@ -60,29 +61,42 @@ def adm_to_diffusers(adm: Mapping[str, Tensor], head_channels: int) -> tuple[dic
     """A guided-diffusion state dict to ``UNet2DModel``'s options and state dict; every key must find its place."""
     if "label_emb.weight" in adm:
         raise ValueError("it is class-conditional; take an unconditional one")
-    left, state = dict(adm), State()
+    left, state, missing = dict(adm), State(), list[str]()
+
+    def take(key: str) -> Tensor:
+        if key not in left:
+            missing.append(key)
+        return left.pop(key, torch.zeros(3 * head_channels, 1, 1)).float()
 
     def move(old: str, new: str) -> None:
         for kind in ("weight", "bias"):
-            state[f"{new}.{kind}"] = left.pop(f"{old}.{kind}").float()
+            state[f"{new}.{kind}"] = take(f"{old}.{kind}")
 
     def move_resnet(old: str, new: str) -> None:
         for part, name in _RESNET.items():
-            if f"{old}.{part}.weight" in left or part != "skip_connection":
+            convolution = adm.get(f"{old}.in_layers.2.weight")
+            widens = convolution is not None and convolution.shape[0] != convolution.shape[1]
+            if part != "skip_connection" or widens or f"{old}.{part}.weight" in left:
                 move(f"{old}.{part}", f"{new}.{name}")
 
     def move_attention(old: str, new: str) -> None:
         move(f"{old}.norm", f"{new}.group_norm")
         for kind in ("weight", "bias"):
-            qkv = left.pop(f"{old}.qkv.{kind}").float()
+            qkv = take(f"{old}.qkv.{kind}")
+            if len(qkv) % (3 * head_channels):
+                raise ValueError(
+                    f"{old}.qkv has {len(qkv) // 3} channels, no multiple of head_channels {head_channels}"
+                )
             # (heads x (q, k, v) x head channels, ...): interleaved per head.
             parts = qkv.squeeze(-1).unflatten(0, (-1, 3, head_channels)).unbind(1)
             for name, part in zip("qkv", parts, strict=True):
                 state[f"{new}.to_{name}.{kind}"] = part.flatten(0, 1).contiguous()
-        state[f"{new}.to_out.0.weight"] = left.pop(f"{old}.proj_out.weight").float().squeeze(-1)
-        state[f"{new}.to_out.0.bias"] = left.pop(f"{old}.proj_out.bias").float()
+        state[f"{new}.to_out.0.weight"] = take(f"{old}.proj_out.weight").squeeze(-1)
+        state[f"{new}.to_out.0.bias"] = take(f"{old}.proj_out.bias")
 
-    outputs = 1 + max(int(key.split(".")[1]) for key in adm if key.startswith("output_blocks."))
+    outputs = 1 + max((int(key.split(".")[1]) for key in adm if key.startswith("output_blocks.")), default=-1)
+    if not outputs:
+        raise ValueError("it has no key output_blocks.*")
     # The first decoder block with a second residual block (the upsampler) ends the coarsest level.
     units = 1 + next((b for b in range(outputs) if _upsampler(adm, b)), outputs - 1)
     levels, resnets = outputs // units, units - 1
@@ -113,8 +127,10 @@ def adm_to_diffusers(adm: Mapping[str, Tensor], head_channels: int) -> tuple[dic
             move_resnet(f"output_blocks.{block}.{_upsampler(adm, block)}", f"up_blocks.{level}.upsamplers.0")
     move("out.0", "conv_norm_out")
     move("out.2", "conv_out")
-    if left:
-        raise ValueError(f"{len(left)} keys left over: {', '.join(sorted(left))}")
+    if left or missing:
+        lines = [f"{len(left)} keys left over: {', '.join(sorted(left))}"] if left else []
+        lines += [f"{len(missing)} keys missing: {', '.join(sorted(missing))}"] if missing else []
+        raise ValueError("; ".join(lines))
 
     shift = adm["input_blocks.1.0.emb_layers.1.weight"].shape[0] == 2 * widths[0]
     config = {
@@ -177,9 +193,13 @@ def load_published_head(head: SegmentationHead, checkpoint: str | Path) -> None:
 def load_state(checkpoint: str | Path) -> State:
     """The tensors of a ``.pt`` file, at the top or under ``model_state_dict``; no code in it is run."""
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        mmap = zipfile.is_zipfile(checkpoint)  # the format since PyTorch 1.6
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
         raise
     except Exception as error:
         raise ValueError(f"{checkpoint}: not a readable PyTorch checkpoint of tensors ({error})") from error
-    return content.get("model_state_dict", content)
+    state = content.get("model_state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise ValueError(f"{checkpoint}: expected a dictionary of tensors, at the top or under model_state_dict")
+    return state
