@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder
-from textdiff_monai.frozen import Frozen
+from textdiff_monai.frozen import Frozen, content_hash
 
 HEAD = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": (8, 8)}
 OTHER_BACKBONES = {
@@ -291,3 +291,18 @@ def test_a_branch_by_itself_loads_only_its_own_identity(network, others):
     network.backbone.load_state_dict(state)
     with pytest.raises(RuntimeError, match="blocks: trained with"):
         others("backbone", "blocks").backbone.load_state_dict(state)
+
+
+def test_a_content_hash_is_that_of_names_shapes_and_values():
+    one, two = torch.arange(6.0).reshape(2, 3), torch.tensor([1, 2])
+    expected = content_hash({"one": one, "two": two})
+    assert content_hash({"two": two, "one": one.half()}) == expected
+    assert content_hash({"one": one.clone().requires_grad_(), "two": two.clone()}) == expected
+    assert content_hash({"one": one.T.contiguous().T, "two": two}) == expected
+    others = [
+        {"one": one, "two": two + 1},
+        {"one": one, "three": two},
+        {"one": one.reshape(3, 2), "two": two},
+        {"one": one},
+    ]
+    assert len({expected, *map(content_hash, others)}) == 5

@@ -195,6 +195,21 @@ def test_resizing_keeps_the_share_of_a_foreground_of_small_blobs(nuclei, side):
     assert ((loaded["image"].mean().item() + 1) / 2) == pytest.approx(share, rel=0.02)
 
 
+@pytest.mark.parametrize("side", [160, 256, 700])
+def test_a_resized_mask_has_the_class_of_the_nearest_pixel(nuclei, side):
+    item, _ = nuclei
+    mask, nearest = np.asarray(Image.open(item["label"])), ((np.arange(side) + 0.5) * 512 / side).astype(int)
+    assert np.array_equal(preprocessing(resize=side)(item)["label"][0].numpy(), mask[np.ix_(nearest, nearest)])
+
+
+def test_shrinking_smooths_an_image_first_but_not_as_published(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128)).astype(np.uint8)
+    item = save_pair(tmp_path, noise > 127, noise)
+    usual, published = (preprocessing(resize=32, grow_labels=grow)(item)["image"].std() for grow in (False, True))
+    assert usual < 0.2
+    assert published > 0.25
+
+
 def test_growing_labels_grows_them_as_published(nuclei):
     item, share = nuclei
     label = preprocessing(resize=224, grow_labels=True)(item)["label"]
@@ -295,7 +310,7 @@ def test_symmetries_of_tiles_keep_image_and_mask_alike(tmp_path):
 
 def test_the_published_augmentation_turns_alike_and_leaves_the_caption(tmp_path):
     item = save_quadrant(tmp_path)
-    views, shares = set(), []
+    views, unchanged = set(), []
     for loaded in augmented(item, "published"):
         image, label = loaded["image"][0].numpy() > 0.7, loaded["label"][0].numpy()
         assert loaded["text"] == item["text"]
@@ -303,9 +318,13 @@ def test_the_published_augmentation_turns_alike_and_leaves_the_caption(tmp_path)
         assert loaded["image"].shape == (3, 16, 16)
         assert np.array_equal(image, label)
         views.add(label.tobytes())
-        shares.append(label.tobytes() == preprocessing()(item)["label"].numpy().tobytes())
-    assert len(views) > 8  # four mirror images, and turns by any angle
-    assert 0.1 < np.mean(shares) < 0.5
+        unchanged.append(np.array_equal(label, np.asarray(Image.open(item["label"]))))
+    original = preprocessing()(item)["label"]
+    for name, symmetry in SYMMETRIES.items():
+        seen = apply_symmetry(original, name).contiguous().numpy().tobytes() in views
+        assert seen == symmetry.mirrored or name == "identity", name
+    assert len(views) > 8  # turned by any small angle, too
+    assert 0.1 < np.mean(unchanged) < 0.5
 
 
 @pytest.mark.parametrize("augment", ["symmetries", "published"])
@@ -391,6 +410,14 @@ def test_metadata_of_the_file_is_kept(tmp_path):
     assert isinstance(loaded["image"], MetaTensor)
     assert loaded["image"].meta["filename_or_obj"].endswith("image.png")
     assert loaded["label"].meta["filename_or_obj"].endswith("mask.png")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_any_number_of_channels_gives_three(channels):
+    image = torch.arange(channels * 6.0).reshape(channels, 2, 3)  # (channel, width, height)
+    image[0, 0, 0] = 2  # so that these are values of 8 bits
+    expected = (image[:3] if channels >= 3 else image[:1].repeat(3, 1, 1)).transpose(1, 2) / 127.5 - 1
+    torch.testing.assert_close(ToInputd("image")({"image": image})["image"], expected)
 
 
 def test_the_dictionary_that_comes_in_is_left_as_it_is():

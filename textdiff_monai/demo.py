@@ -33,6 +33,8 @@ def demo(folder: str, epochs: int = 20, seed: int = 0) -> dict[str, float]:
         "ckpt_dir": root,
         "resize": 128,
         "max_epochs": epochs,
+        "learning_rate": 0.002,
+        "val_interval": 5,
         "seed": seed,
     }
     _run_bundle("training", ["train.json"], options)
