@@ -148,6 +148,8 @@ class DiffusionBackbone(Frozen):
         units = sum(len(block.resnets) for block in self.unet.up_blocks)
         if any(hasattr(block, "skip_conv") for block in [*self.unet.down_blocks, *self.unet.up_blocks]):
             raise ValueError(f"{source}: UNets with skip-connected images ('Skip' blocks) are not supported")
+        if self.unet.class_embedding is not None:
+            raise ValueError(f"{source}: class-conditional UNets are not supported; take an unconditional one")
         if not self.blocks or not all(0 <= block < units for block in self.blocks):
             raise ValueError(f"blocks {self.blocks}: {source} has decoder blocks 0 to {units - 1}")
         if not self.steps or not all(0 <= step < train_steps for step in self.steps):

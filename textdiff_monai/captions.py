@@ -46,10 +46,11 @@ _FIXED_VERTICAL = _words(
     rf"{_LOBES} \w*apex \w*apices \w*apical \w*bas(?:e|es|al|ilar) above below beneath superiorly inferiorly "
     r"\w*diaphragm\w* costophrenic upright supine cranial caudal cephal\w+ "
     # "lower" that compares amounts rather than says where
-    r"(?:is|are|was|were|a|much)\s+lower(?!\s+(?:left|right|lungs?|lobes?|zones?|half|part|third)) lower\s+than"
+    r"(?:is|are|was|were|a|much)\s+lower(?!\s+(?:left|right|lungs?|lobes?|zones?|half|part|third)) lower\s+than "
+    r"lower\s+(?:densit\w+|intensit\w+|numbers?|signal) (?:appears|looks|seems|slightly|somewhat|relatively)\s+lower"
 )
 _FIXED_HORIZONTAL = _words(rf"{_LOBES} dextro\w+ levo\w+ laevo\w+ clockwise o'?clock")
-_FIXED_QUARTER = _words("vertical\\w* horizontal\\w* rows? columns?")
+_FIXED_QUARTER = _words(r"vertical\w* horizontal\w* rows? columns? (?:left|right)-hand\w*")
 # A side named with a part of the body is the patient's, which a quarter turn cannot move to above or below.
 _ANATOMY = _words(
     r"lungs? lobes? lingula hemithorax thorax chest pleural? pulmonary hilum hila hilar heart cardiac ribs? breasts? "

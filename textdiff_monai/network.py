@@ -55,6 +55,7 @@ class TextDiff(nn.Module):
         """
         image = image.as_tensor() if isinstance(image, MetaTensor) else image
         embeddings, mask = self._read(text, text_mask, image.shape[0])
+        mask = None if mask is None else mask.to(image.device)
         features = self.backbone(image)
         return self.head(features, embeddings.to(image.device), mask, image.shape[-2:])
 

@@ -38,8 +38,10 @@ class TextEncoder(Frozen):
         self.tokenizer = AutoTokenizer.from_pretrained(source)
         verbosity = logging.get_verbosity()
         logging.set_verbosity_error()  # transformers reports what we check ourselves
-        model, loading = AutoModel.from_pretrained(source, output_loading_info=True, torch_dtype=torch.float32)
-        logging.set_verbosity(verbosity)
+        try:
+            model, loading = AutoModel.from_pretrained(source, output_loading_info=True, torch_dtype=torch.float32)
+        finally:
+            logging.set_verbosity(verbosity)
         # The pooler is never used and often not stored; anything else missing would be random weights.
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:
