@@ -115,7 +115,7 @@ def pretrain_text(folder, steps=4500, seed=0):  # type: ignore[no-untyped-def]
 
 @_verb
 def demo(folder="demo", epochs=20, seed=0):  # type: ignore[no-untyped-def]
-    """Generate a phantom, train on it and show that the sentence decides what is segmented.
+    """Generate a phantom, train on it and measure what the sentence is worth.
 
     Args:
         folder: where everything goes; must not exist.

@@ -101,7 +101,8 @@ class TextEncoder(Frozen):
         if length > self.max_length and self.mask_padding:
             warnings.warn(f"a text of {length} tokens was cut to the first {self.max_length}", stacklevel=2)
         tokens = tokens.to(next(self.model.parameters()).device)
-        return self.model(**tokens).last_hidden_state[0].float().cpu()
+        hidden = self.model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).last_hidden_state
+        return hidden[0].float().cpu()
 
     def _embedding(self, sentence: str) -> Tensor:
         """Computed once, while among the last sentences that are remembered."""
