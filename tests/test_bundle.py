@@ -161,13 +161,11 @@ def test_mlflow_tracks_a_training(run, tiny, tmp_path):
 
 
 @pytest.mark.parametrize(("config", "kind"), [("train.json", "training"), ("inference.json", "inference")])
-def test_workflows_have_every_property(config, kind, tiny, tmp_path, monkeypatch):
+def test_workflows_have_every_property(config, kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    overrides = {name: str(value) if isinstance(value, Path) else value for name, value in tiny.items()}
     workflow = monai.bundle.create_workflow(
-        workflow_type=kind, config_file=str(CONFIGS / config), bundle_root=str(BUNDLE), **overrides
+        workflow_type=kind, config_file=str(CONFIGS / config), bundle_root=str(BUNDLE), device="cpu"
     )
-    workflow.initialize()
     assert workflow.check_properties() == []
     assert isinstance(workflow.network_def, TextDiff)
 
