@@ -31,6 +31,14 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("golden", pairs, ids=[path.stem for path in pairs])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Nothing is read from, or left in, the user's cache of features."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def unet_folder(tmp_path_factory):
     """A diffusion UNet with random weights: blocks 0 to 3, sizes that are multiples of 2."""

@@ -226,12 +226,14 @@ def test_logits_and_gradients_are_those_of_upsampling_all_maps_and_classifying_t
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
 
 
-def test_weights_start_as_published():
+@pytest.mark.parametrize(("channels", "gain"), [(768, 1), (192, 2)])
+def test_weights_start_as_published_and_narrower_layers_with_the_same_gain(channels, gain):
     torch.manual_seed(0)
-    head = SegmentationHead([64, 32], 16)
+    head = SegmentationHead([64, 32], 64, channels=channels)
     for module in head.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
+            linear = isinstance(module, nn.Linear)
+            assert module.weight.std().item() == pytest.approx(0.02 * (gain if linear else 1), rel=0.1)
             assert abs(module.weight.mean().item()) < 0.002
             assert module.bias is None or not module.bias.any()
         elif isinstance(module, nn.BatchNorm2d):

@@ -9,10 +9,11 @@ __version__ = "0.1.0"
 _MODULES = {
     "backbone": ["DiffusionBackbone"],
     "bundle": ["bundle_root"],
-    "captions": ["recaption", "rewrite"],
+    "captions": ["SYMMETRIES", "recaption", "rewrite"],
     "checks": ["check_datalist", "read_array"],
     "data": ["DataError", "load_datalist", "load_images"],
-    "handlers": ["History", "MetricsReport", "Progress"],
+    "features": ["FeatureCache", "cache_folder"],
+    "handlers": ["FeatureReport", "History", "MetricsReport", "Progress"],
     "head": ["SegmentationHead"],
     "inferer": ["TextInferer", "TextToMetad"],
     "network": ["TextDiff"],

@@ -12,6 +12,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor
 
+from textdiff_monai.features import FeatureCache
 from textdiff_monai.frozen import Frozen, content_hash
 
 # Options that change what the weights compute and cannot be told from the weights' shapes.
@@ -41,6 +42,7 @@ class DiffusionBackbone(Frozen):
         steps: diffusion time steps whose activations are concatenated on channels.
         noise_seed: seed of the one noise tensor shared by all images and steps (the paper's is 40).
         subfolder: of ``source``, where the UNet lies in one (``unet`` in a saved pipeline).
+        cache: keeps the features of every image on disk; None computes them each time.
     """
 
     alphas_cumprod: Tensor
@@ -52,8 +54,10 @@ class DiffusionBackbone(Frozen):
         steps: Sequence[int] = (50, 150, 250),
         noise_seed: int = 40,
         subfolder: str | None = None,
+        cache: FeatureCache | None = None,
     ) -> None:
         super().__init__()
+        self.cache = cache
         self.unet = UNet2DModel.from_pretrained(
             source, subfolder=subfolder, torch_dtype=torch.float32, low_cpu_mem_usage=False
         )
@@ -109,17 +113,32 @@ class DiffusionBackbone(Frozen):
             ValueError: for another number of channels, or a size the UNet cannot halve; it names sizes that work.
         """
         self._check_image(image)
-        per_step = [self._activations(image, step) for step in self.steps]
-        return [torch.cat(maps, dim=1) for maps in zip(*per_step, strict=True)]
+        if self.cache is None or torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return self._compute(image)
+        return self.cache(image, self.identity, self._compute)
 
-    def _activations(self, image: Tensor, step: int) -> list[Tensor]:
-        """The chosen blocks' activations at one time step; nothing after the last of them is computed."""
-        unet, signal = self.unet, self.alphas_cumprod[step]
+    def _compute(self, image: Tensor) -> list[Tensor]:
+        """All time steps as one batch; one after the other where memory is short."""
+        try:
+            return self._at(image, self.steps)
+        except torch.OutOfMemoryError:
+            per_step = [self._at(image, (step,)) for step in self.steps]
+            return [torch.cat(maps, dim=1) for maps in zip(*per_step, strict=True)]
+
+    def _at(self, image: Tensor, steps: Sequence[int]) -> list[Tensor]:
+        """The chosen blocks' activations at some time steps, on channels (B, steps x C, h, w)."""
+        signal = self.alphas_cumprod[list(steps)][:, None, None, None, None]
         noise = self.noise(*image.shape[-2:]).to(image)
-        hidden = signal.sqrt().to(image) * image + (1 - signal).sqrt().to(image) * noise
+        noisy = signal.sqrt().to(image) * image + (1 - signal).sqrt().to(image) * noise  # (steps, B, C, H, W)
+        maps = self._activations(noisy.flatten(0, 1), torch.tensor(steps, device=image.device))
+        return [scale.unflatten(0, noisy.shape[:2]).transpose(0, 1).flatten(1, 2) for scale in maps]
+
+    def _activations(self, hidden: Tensor, time: Tensor) -> list[Tensor]:
+        """The chosen blocks' activations for images noised to each of some times; nothing after them is computed."""
+        unet = self.unet
         hidden = 2 * hidden - 1 if unet.config["center_input_sample"] else hidden
-        time = torch.tensor([step], device=image.device)  # the same for all images
         embedding = unet.time_embedding(unet.time_proj(time).to(unet.dtype))
+        embedding = embedding.repeat_interleave(hidden.shape[0] // len(time), dim=0)
 
         hidden = unet.conv_in(hidden)
         skips = [hidden]

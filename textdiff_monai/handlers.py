@@ -15,6 +15,8 @@ from ignite.engine import Engine, Events
 from monai.data import decollate_batch
 from monai.utils import string_list_all_gather
 
+from textdiff_monai.features import FeatureCache
+
 
 class Progress:
     """Keeps the state of a run in one file, written whole every few epochs, and goes on from it when it is there.
@@ -97,6 +99,23 @@ class History:
             row |= {f"val_{name}": value for name, value in self.validator.state.metrics.items()}
         self.losses = []
         _write_rows(self.path, [*_read_rows(self.path), row])
+
+
+class FeatureReport:
+    """After each epoch, logs how many images' features were computed in it, and how many read from the cache."""
+
+    def __init__(self, cache: FeatureCache) -> None:
+        self.cache = cache
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.report)
+
+    def report(self, engine: Engine) -> None:
+        if self.cache.computed or self.cache.read:
+            engine.logger.info(
+                f"features: {self.cache.computed} images computed, {self.cache.read} read from {self.cache.folder}"
+            )
+        self.cache.computed = self.cache.read = 0
 
 
 class MetricsReport:

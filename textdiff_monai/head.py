@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
+from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
 
 from textdiff_monai.attention import ImageTextBlock
@@ -24,6 +28,8 @@ class SegmentationHead(nn.Module):
         channels: width of the attention; each scale gives as many to the classifier.
         heads, head_channels: attention heads, and channels of each.
         hidden_channels: widths of the classifier's two hidden layers.
+        norm: of the hidden layers, as MONAI names them. "batch" is the paper's; its running statistics are of little
+            use where batches are single images, ``("group", {"num_groups": 8})`` has none.
     """
 
     def __init__(
@@ -35,6 +41,7 @@ class SegmentationHead(nn.Module):
         heads: int = 8,
         head_channels: int = 64,
         hidden_channels: tuple[int, int] = (128, 32),
+        norm: str | tuple[str, dict[str, Any]] = "batch",
     ) -> None:
         super().__init__()
         first, *later = in_channels
@@ -45,14 +52,14 @@ class SegmentationHead(nn.Module):
         wide, narrow = hidden_channels
         self.classifier = nn.Sequential(
             nn.Conv2d(channels * len(in_channels), wide, 3, padding=1),
-            nn.BatchNorm2d(wide),
+            get_norm_layer(norm, spatial_dims=2, channels=wide),
             nn.ReLU(),
             nn.Conv2d(wide, narrow, 3, padding=1),
-            nn.BatchNorm2d(narrow),
+            get_norm_layer(norm, spatial_dims=2, channels=narrow),
             nn.ReLU(),
             nn.Conv2d(narrow, num_classes, 3, padding=1),
         )
-        self.apply(_initialise)
+        self.apply(partial(_initialise, channels=channels))
 
     def forward(self, features: Sequence[Tensor], text: Tensor, mask: Tensor | None, size: Sequence[int]) -> Tensor:
         """Logits at a size.
@@ -82,9 +89,15 @@ class SegmentationHead(nn.Module):
         return scale if shared is None else self.project_later[shared](scale)
 
 
-def _initialise(module: nn.Module) -> None:
-    """As published: N(0, 0.02) for convolutions and linear layers, N(1, 0.02) for batch norm, biases 0."""
-    if isinstance(module, (nn.Conv2d, nn.Linear)):
+def _initialise(module: nn.Module, channels: int) -> None:
+    """As published: N(0, 0.02) for convolutions and linear layers, N(1, 0.02) for batch norm, biases 0.
+
+    Linear layers of other than the published 768 channels start with the gain of those: with fewer and as small weights
+    the attention would be almost flat, and stay so for long.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02 * math.sqrt(768 / channels))
+    elif isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)

@@ -154,6 +154,7 @@ def preprocessing(
     tile: int | None = None,
     tiles_per_image: int = 1,
     augment: str | None = None,
+    symmetries: Sequence[str] = tuple(SYMMETRIES),
 ) -> Compose:
     """The chain from files to network inputs, for training (with ``augment``), validation and inference alike.
 
@@ -167,6 +168,7 @@ def preprocessing(
         tile: side of random square tiles; None takes whole images.
         tiles_per_image: tiles drawn from each image every epoch.
         augment: "symmetries" (with captions rewritten), "published" (flips and small turns, captions left wrong), None.
+        symmetries: that "symmetries" draws from; features are cached for each.
     """
     chain: list[Transform] = loading(keys, channels, num_classes)
     if resize is not None:
@@ -177,7 +179,7 @@ def preprocessing(
             RandSpatialCropSamplesd(keys, (tile, tile), tiles_per_image, random_size=False),
         ]
     if augment == "symmetries":
-        chain.append(RandSymmetryd(keys))
+        chain.append(RandSymmetryd(keys, symmetries=symmetries))
     elif augment == "published":
         chain.append(_published_augmentation(keys))
     elif augment is not None:
