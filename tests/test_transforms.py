@@ -10,7 +10,7 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.transforms import SaveImaged
 from PIL import Image
 
-from textdiff_monai import RandSymmetryd, ToInputd, ToLabeld, ToSourceLayoutd, preprocessing
+from textdiff_monai import RandSymmetryd, TextInferer, ToInputd, ToLabeld, ToSourceLayoutd, preprocessing
 from textdiff_monai.captions import SYMMETRIES
 from textdiff_monai.transforms import apply_symmetry
 
@@ -253,6 +253,15 @@ def test_tiles_are_cut_alike_from_image_and_mask(count, tmp_path):
         assert tile["label"].dtype == torch.uint8
         assert torch.equal(torch.as_tensor(tile["image"][0] > 0), torch.as_tensor(tile["label"][0] > 0))
     assert len({tile["label"].numpy().tobytes() for tile in tiles}) > 1
+
+
+def test_tiles_are_those_that_evaluation_slides_over(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
+    item, seen = save_pair(tmp_path, picture > 99, picture), []
+    whole = preprocessing()(item)["image"]
+    TextInferer(tile=16)(whole[None], lambda x, text: seen.extend(x) or x[:, :1].clone(), "")
+    drawn = preprocessing(tile=16, tiles_per_image=200)(item)
+    assert {tile["image"].numpy().tobytes() for tile in drawn} == {tile.numpy().tobytes() for tile in seen}
 
 
 @pytest.mark.parametrize(("height", "width"), [(12, 50), (30, 20), (12, 20), (5, 3), (31, 32)])

@@ -11,7 +11,7 @@ _MODULES = {
     "bundle": ["bundle_root"],
     "captions": ["SYMMETRIES", "recaption", "rewrite"],
     "checks": ["check_datalist", "read_array"],
-    "data": ["DataError", "load_datalist", "load_images"],
+    "data": ["DataError", "draw_labelled", "load_datalist", "load_images"],
     "features": ["FeatureCache", "cache_folder"],
     "handlers": ["FeatureReport", "History", "MetricsReport", "Progress"],
     "head": ["SegmentationHead"],

@@ -127,7 +127,32 @@ def demo(folder="demo", epochs=20, seed=0):  # type: ignore[no-untyped-def]
     demo(str(folder), epochs, seed)
 
 
+@_verb
+def compare(  # type: ignore[no-untyped-def]
+    dataset_dir, folder, labelled=(2, 10), seeds=3, iterations=400, unet_iterations=800, **options
+):
+    """Train on a few of your labels with the shipped features, with an untrained UNet's, and with a U-Net; compare.
+
+    Args:
+        dataset_dir: a data set as `check` takes it.
+        folder: gets the runs and comparison.json; a comparison that was stopped goes on.
+        labelled: numbers of labelled images.
+        seeds: repetitions with other images.
+        iterations: training steps of TextDiff's head.
+        unet_iterations: training steps of the U-Net.
+        options: of train.json, such as --resize 256 or --backbone FOLDER.
+    """
+    from textdiff_monai.comparison import compare
+
+    labelled = labelled if isinstance(labelled, (list, tuple)) else (labelled,)
+    table = compare(str(dataset_dir), str(folder), labelled, seeds, iterations, unet_iterations, **options)
+    print(f"\nDice on the test split, mean over images and {seeds} seeds (runs.csv has every run):")
+    for row in table:
+        print("  {labelled:4d} labelled  {network:10s}  {mean_dice:.3f} ± {sd:.3f}  {seconds:.0f} s".format(**row))
+
+
 COMMANDS = {
+    "compare": compare,
     "check": check,
     "import-adm": import_adm,
     "import-head": import_head,
@@ -140,7 +165,10 @@ COMMANDS = {
 def main() -> None:
     """Entry point: 0 when the job is done, 1 with a message on bad input, 2 with the usage on a bad command line."""
     os.environ.setdefault("PAGER", "cat")
-    job = fire.Fire(COMMANDS, name="textdiff", serialize=lambda result: None if isinstance(result, _Job) else result)
+    command = sys.argv[1:]
+    if {"--help", "-h"} & set(command):  # which a verb that takes any option would keep for itself
+        command = [*command[: command[0] in COMMANDS], "--", "--help"]
+    job = fire.Fire(COMMANDS, command, "textdiff", lambda result: None if isinstance(result, _Job) else result)
     if isinstance(job, _Job):
         try:
             job._run()

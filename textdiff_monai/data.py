@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import csv
 import os
+import random
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
 import openpyxl  # type: ignore[import-untyped, unused-ignore]
@@ -67,6 +68,20 @@ def load_datalist(dataset_dir: str | Path, split: str | None = None) -> list[dic
         raise DataError(root, problems)
     items.sort(key=lambda item: (list(SPLITS).index(item["split"]), item["id"]))
     return [item for item in items if split is None or item["split"] == _SPLIT_NAMES[split]]
+
+
+def draw_labelled(
+    items: Sequence[Mapping[str, str]], count: int | None = None, seed: int = 0
+) -> list[Mapping[str, str]]:
+    """``count`` of the items at random, the same for the same seed; None takes all.
+
+    Smaller counts with the same seed give subsets of larger ones, so that they can be compared.
+    """
+    if count is None:
+        return list(items)
+    if not 0 < count <= len(items):
+        raise ValueError(f"{count} labelled images asked for, of {len(items)} in the training split")
+    return random.Random(seed).sample(list(items), len(items))[:count]
 
 
 def load_images(source: str | Path, text: str = "") -> list[dict[str, str]]:

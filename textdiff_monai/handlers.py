@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from monai.data import decollate_batch
 from monai.utils import string_list_all_gather
 
 from textdiff_monai.features import FeatureCache
+from textdiff_monai.files import read_rows, write_rows
 
 
 class Progress:
@@ -86,8 +86,8 @@ class History:
 
     def start(self, engine: Engine) -> None:
         """A new run starts a new table; one that goes on from an epoch keeps the rows up to it."""
-        rows = _read_rows(self.path) if engine.state.epoch else []
-        _write_rows(self.path, [row for row in rows if int(row["epoch"]) <= engine.state.epoch])
+        rows = read_rows(self.path) if engine.state.epoch else []
+        write_rows(self.path, [row for row in rows if int(row["epoch"]) <= engine.state.epoch])
 
     def count(self, engine: Engine) -> None:
         output: Any = engine.state.output
@@ -98,7 +98,7 @@ class History:
         if self.validator.state.epoch == engine.state.epoch:
             row |= {f"val_{name}": value for name, value in self.validator.state.metrics.items()}
         self.losses = []
-        _write_rows(self.path, [*_read_rows(self.path), row])
+        write_rows(self.path, [*read_rows(self.path), row])
 
 
 class FeatureReport:
@@ -158,28 +158,10 @@ class MetricsReport:
             {"id": id_, "text": text} | {name: values[i] for name, values in details.items()}
             for i, (id_, text) in enumerate(zip(ids, texts, strict=True))
         ]
-        _write_rows(self.folder / "metrics.csv", [metrics])
-        _write_rows(self.folder / "cases.csv", rows)
+        write_rows(self.folder / "metrics.csv", [metrics])
+        write_rows(self.folder / "cases.csv", rows)
         report = metrics | {"images": len(ids)} | self.about
         (self.folder / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
         for name, value in metrics.items():
             engine.logger.info(f"{name}: {value:.4f}")
         engine.logger.info(f"written: {self.folder}/metrics.json, metrics.csv, cases.csv")
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(partial, path)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor, NibabelReader, PILReader
+from monai.data.utils import dense_patch_slices
 from monai.transforms import (
     CastToTyped,
     Compose,
@@ -20,7 +21,6 @@ from monai.transforms import (
     OneOf,
     Randomizable,
     RandRotated,
-    RandSpatialCropSamplesd,
     Resized,
     SpatialPadd,
     Transform,
@@ -124,6 +124,30 @@ class RandSymmetryd(Randomizable, MapTransform):
         return d
 
 
+class RandTiled(Randomizable, MapTransform):
+    """Random tiles of those that a sliding window goes through: their features are cached, also for evaluation.
+
+    Args:
+        keys: images and masks (C, H, W), at least a tile in size.
+        tile: side of the square.
+        count: tiles drawn, each as likely, with replacement; the result is a list of as many items.
+        overlap: of neighbouring tiles, as a fraction of ``tile``; that of :class:`~textdiff_monai.TextInferer`.
+    """
+
+    def __init__(self, keys: KeysCollection, tile: int, count: int = 1, overlap: float = 0.25) -> None:
+        MapTransform.__init__(self, keys)
+        self.tile, self.count, self.stride = tile, count, int(tile * (1 - overlap))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:  # type: ignore[override]
+        first = next(iter(self.key_iterator(dict(data))))
+        tiles = dense_patch_slices(data[first].shape[-2:], (self.tile, self.tile), (self.stride, self.stride))
+        drawn = [tiles[self.R.randint(len(tiles))] for _ in range(self.count)]
+        return [
+            {**data, **{key: data[key][:, rows, columns] for key in self.key_iterator(dict(data))}}
+            for rows, columns in drawn
+        ]
+
+
 def apply_symmetry(image: Tensor, name: str) -> Tensor:
     """Flip left-right if the symmetry says so, then turn counter-clockwise; image (..., H, W)."""
     symmetry = SYMMETRIES[name]
@@ -165,7 +189,7 @@ def preprocessing(
         resize: side of the square that images and masks are resized to; None keeps the files' pixels.
         grow_labels: masks resized bilinearly, then > 0, as published, so that the foreground grows; else to the
             nearest pixel.
-        tile: side of random square tiles; None takes whole images.
+        tile: side of square tiles, drawn from a sliding window's; None takes whole images.
         tiles_per_image: tiles drawn from each image every epoch.
         augment: "symmetries" (with captions rewritten), "published" (flips and small turns, captions left wrong), None.
         symmetries: that "symmetries" draws from; features are cached for each.
@@ -176,7 +200,7 @@ def preprocessing(
     if tile is not None:
         chain += [
             SpatialPadd(keys, (tile, tile), mode="edge"),
-            RandSpatialCropSamplesd(keys, (tile, tile), tiles_per_image, random_size=False),
+            RandTiled(keys, tile, tiles_per_image),
         ]
     if augment == "symmetries":
         chain.append(RandSymmetryd(keys, symmetries=symmetries))
