@@ -81,6 +81,21 @@ def import_head(  # type: ignore[no-untyped-def]
 
 
 @_verb
+def fetch(name, folder=None):  # type: ignore[no-untyped-def]
+    """Download one of the paper's encoders, checked and converted; a download that broke off goes on.
+
+    Args:
+        name: adm-256 (2.2 GB) or bio-clinicalbert (0.4 GB).
+        folder: where; default in the bundle's models, where the configurations look.
+    """
+    from textdiff_monai.fetch import FETCHERS
+
+    if name not in FETCHERS:
+        raise ValueError(f"{name!r} is unknown; fetch one of {', '.join(FETCHERS)}")
+    print(f"ready: {FETCHERS[name](folder)}")
+
+
+@_verb
 def phantom(folder, kind="chest", train=50, val=16, test=40, seed=0, size=256):  # type: ignore[no-untyped-def]
     """Generate images with masks and captions whose targets cannot be told without reading.
 
@@ -151,9 +166,27 @@ def compare(  # type: ignore[no-untyped-def]
         print("  {labelled:4d} labelled  {network:10s}  {mean_dice:.3f} ± {sd:.3f}  {seconds:.0f} s".format(**row))
 
 
+@_verb
+def segment(source, text="", out="segmented", **options):  # type: ignore[no-untyped-def]
+    """Segment one or many images by what a sentence names: masks, overlays and probabilities.
+
+    Args:
+        source: an image, a folder of images, or a CSV file with the columns image and text.
+        text: the sentence, for images without one of their own.
+        out: folder for the results.
+        options: of inference.json, such as --checkpoint RUN/model.pt.
+    """
+    from textdiff_monai.segment import segment
+
+    masks = segment(str(source), str(out), str(text), **options)
+    print(f"written: {len(masks)} masks, with overlays and probabilities, in {out}")
+
+
 COMMANDS = {
+    "segment": segment,
     "compare": compare,
     "check": check,
+    "fetch": fetch,
     "import-adm": import_adm,
     "import-head": import_head,
     "phantom": phantom,
