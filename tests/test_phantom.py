@@ -149,7 +149,7 @@ def test_the_written_folder_has_the_promised_layout(tmp_path, kind):
     folder = write_phantom(tmp_path / "data" / kind, kind, train=3, val=1, test=2, seed=7, size=SIZE)
     with open(folder / "text.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["image", "mask", "text", "split", "swapped_text"]
+    assert list(rows[0]) == ["image", "mask", "text", "split"]
     assert [row["split"] for row in rows] == ["train"] * 3 + ["val"] + ["test"] * 2
     assert sorted(path.name for path in folder.iterdir()) == ["images", "masks", "text.csv"]
     assert sorted(path.name for path in (folder / "images").iterdir()) == sorted(row["image"] for row in rows)
@@ -158,6 +158,18 @@ def test_the_written_folder_has_the_promised_layout(tmp_path, kind):
         assert (image.mode, image.size, mask.mode, mask.size) == ("RGB", (SIZE, SIZE), "L", (SIZE, SIZE))
         assert set(np.unique(np.asarray(mask))) == {0, 255}
     assert [path.name for path in folder.parent.iterdir()] == [kind]
+
+
+def test_the_swapped_folder_has_the_same_images_with_the_other_sides_captions_and_masks(tmp_path):
+    options = {"train": 3, "val": 0, "test": 0, "size": SIZE}
+    own, swapped = write_phantom(tmp_path / "own", **options), write_phantom(tmp_path / "sw", **options, swapped=True)
+    for number in range(3):
+        case, name = make_case("chest", number, SIZE), f"chest_{number:04d}.png"
+        assert (own / "images" / name).read_bytes() == (swapped / "images" / name).read_bytes()
+        mask = np.asarray(Image.open(swapped / "masks" / name)) > 0
+        assert np.array_equal(mask, case.parts[list(case.swapped)].any(axis=0))
+        assert case.swapped_text in (swapped / "text.csv").read_text()
+        assert not (mask & (np.asarray(Image.open(own / "masks" / name)) > 0)).any()
 
 
 def test_no_image_is_written_twice_and_another_seed_writes_others(tmp_path):

@@ -17,7 +17,7 @@ _MODULES = {
     "head": ["SegmentationHead"],
     "inferer": ["TextInferer", "TextToMetad"],
     "network": ["TextDiff"],
-    "pretraining": ["Denoiser", "RandSquareCropd", "SaveBackbone", "even_sampler", "unlabelled_images"],
+    "pretraining": ["Denoiser", "NoisedBatch", "RandViewd", "SaveBackbone", "even_sampler", "unlabelled_images"],
     "text": ["TextEncoder"],
     "transforms": ["RandSymmetryd", "ToInputd", "ToLabeld", "ToSourceLayoutd", "loading", "preprocessing"],
     "weights": ["import_adm", "load_published_head"],

@@ -129,17 +129,18 @@ def pretrain_text(folder, steps=4500, seed=0):  # type: ignore[no-untyped-def]
 
 
 @_verb
-def demo(folder="demo", epochs=20, seed=0):  # type: ignore[no-untyped-def]
+def demo(folder="demo", kind="chest", epochs=30, seed=0):  # type: ignore[no-untyped-def]
     """Generate a phantom, train on it and measure what the sentence is worth.
 
     Args:
         folder: where everything goes; must not exist.
+        kind: of the phantom, "chest" or "nuclei".
         epochs: training epochs.
         seed: of the images and the training.
     """
     from textdiff_monai.demo import demo
 
-    demo(str(folder), epochs, seed)
+    demo(str(folder), kind, epochs, seed)
 
 
 @_verb

@@ -56,6 +56,11 @@ class Case:
     swapped: tuple[int, ...]
     prior: Prior
 
+    @property
+    def swapped_mask(self) -> NDArray[np.uint8]:
+        """uint8 (H, W), 1 inside the parts that `swapped_text` names."""
+        return np.asarray(self.parts[list(self.swapped)].any(axis=0), dtype=np.uint8)
+
 
 def make_case(kind: str, seed: int, size: int = 256) -> Case:
     """One case of a kind, the same for the same seed.
@@ -113,11 +118,12 @@ def write_phantom(
     test: int = 40,
     seed: int = 0,
     size: int = 256,
+    swapped: bool = False,
 ) -> Path:
     """Write a data set in the CSV layout; the folder appears only once it is whole.
 
     It holds ``images/*.png`` (RGB), ``masks/*.png`` (0 and 255) and ``text.csv`` with the columns ``image``, ``mask``,
-    ``text``, ``split`` and ``swapped_text``.
+    ``text`` and ``split``.
 
     Args:
         folder: must not exist yet.
@@ -125,6 +131,7 @@ def write_phantom(
         train: number of images of this split, likewise `val` and `test`.
         seed: of the whole set. No two images of a set, or of sets with different seeds, are the same.
         size: height and width in pixels.
+        swapped: the same images, each with the sides of its caption exchanged and the mask of what that names.
 
     Returns:
         The folder.
@@ -135,13 +142,14 @@ def write_phantom(
             (unfinished / name).mkdir()
         with open(unfinished / "text.csv", "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
-            table.writerow(["image", "mask", "text", "split", "swapped_text"])
+            table.writerow(["image", "mask", "text", "split"])
             for number, split in enumerate(tqdm(splits, desc=f"{kind} phantom", unit="image")):
                 case = make_case(kind, (seed << 32) + number, size)
                 name = f"{kind}_{number:04d}.png"
                 Image.fromarray(case.image).save(unfinished / "images" / name)
-                Image.fromarray(case.mask * 255).save(unfinished / "masks" / name)
-                table.writerow([name, name, case.text, split, case.swapped_text])
+                mask = case.swapped_mask if swapped else case.mask
+                Image.fromarray(mask * 255).save(unfinished / "masks" / name)
+                table.writerow([name, name, case.swapped_text if swapped else case.text, split])
     return Path(folder)
 
 

@@ -237,7 +237,10 @@ def _published_augmentation(keys: Sequence[str]) -> Transform:
 
 def _rows_first(image: Tensor, key: Hashable) -> Tensor:
     """(C, W, H) or (C, W, H, 1), as MONAI's readers give it, to (C, H, W)."""
-    image = image[..., 0] if image.ndim == 4 and image.shape[-1] == 1 else image
+    if image.ndim == 4 and image.shape[-1] == 1:
+        image = image[..., 0]
+        if isinstance(image, MetaTensor):  # MONAI's writers count the axes here
+            image.meta["spatial_shape"] = image.shape[1:]
     if image.ndim != 3:
         name = image.meta.get("filename_or_obj", key) if isinstance(image, MetaTensor) else key
         raise ValueError(f"{name}: expected a 2D image, got the shape {tuple(image.shape[1:])}; give single slices")
