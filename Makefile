@@ -10,7 +10,7 @@ venv: $(READY)
 
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,check]"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[test,check]"
 	touch $(READY)
 
 demo: $(READY)
