@@ -129,6 +129,23 @@ def pretrain_text(folder, steps=4500, seed=0):  # type: ignore[no-untyped-def]
 
 
 @_verb
+def samples(backbone, out, count=16, steps=50, seed=0):  # type: ignore[no-untyped-def]
+    """Draw images from a diffusion UNet, to see what its pretraining has learned.
+
+    Args:
+        backbone: its folder.
+        out: the picture to write.
+        count: number of images, a square number.
+        steps: denoising steps.
+        seed: of the noise.
+    """
+    from textdiff_monai.pretraining import draw_samples
+
+    draw_samples(str(backbone), count, steps, seed).save(str(out))
+    print(f"written: {out}")
+
+
+@_verb
 def demo(folder="demo", kind="chest", epochs=30, seed=0):  # type: ignore[no-untyped-def]
     """Generate a phantom, train on it and measure what the sentence is worth.
 
@@ -192,6 +209,7 @@ COMMANDS = {
     "import-head": import_head,
     "phantom": phantom,
     "pretrain-text": pretrain_text,
+    "samples": samples,
     "demo": demo,
 }
 

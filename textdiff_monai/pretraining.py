@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 from ignite.engine import Engine, Events
 from monai.config import KeysCollection
 from monai.engines import DiffusionPrepareBatch
 from monai.transforms import MapTransform, Randomizable
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import WeightedRandomSampler
 
@@ -147,3 +148,26 @@ class SaveBackbone:
             os.rename(self.folder, old)
         os.rename(fresh, self.folder)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def draw_samples(backbone: str | Path, count: int = 16, steps: int = 50, seed: int = 0) -> Image.Image:
+    """Images that a diffusion UNet makes of noise, as a square of tiles: a look at what it has learned.
+
+    Args:
+        backbone: a diffusers folder.
+        count: number of images, a square number.
+        steps: of deterministic (DDIM) denoising.
+        seed: of the noise.
+    """
+    try:
+        scheduler = DDIMScheduler.from_pretrained(backbone)
+    except OSError:  # no scheduler_config.json beside the weights
+        scheduler = DDIMScheduler()
+    pipeline = DDIMPipeline(UNet2DModel.from_pretrained(backbone), scheduler)
+    generator = torch.Generator().manual_seed(seed)
+    images = pipeline(count, generator, num_inference_steps=steps).images  # type: ignore[operator]
+    side, (width, height) = round(count**0.5), images[0].size
+    page = Image.new("RGB", (side * width, side * height))
+    for index, image in enumerate(images[: side * side]):
+        page.paste(image, (index % side * width, index // side * height))
+    return page
