@@ -25,6 +25,7 @@ from textdiff_monai.segment import segment
 
 # The sides of a chest are the body's, so it is mirrored at most; tissue may be turned as well.
 _SYMMETRIES = {"chest": ["identity", "mirror"], "nuclei": None}
+_QUESTION = {"chest": "one infected area, upper left lung", "nuclei": "Segment the nuclei in the upper left."}
 _SIZE = 128
 # Name in the summary, captions that the network reads, folder of the data.
 _READINGS = (
@@ -94,7 +95,7 @@ def demo(folder: str, kind: str = "chest", epochs: int = 30, seed: int = 0) -> d
         "\nThe sentence decides if the first figure is far above the next three, and the fifth close to it.\n"
         f"Everything is in {root}: story.png shows it, cases.csv has every image, summary.json these figures,\n"
         f"model.pt the trained head ({summary['seconds']:.0f} s). Ask it yourself:\n"
-        f'  textdiff segment {root}/data/images --text "one infected area, upper left lung" '
+        f'  textdiff segment {root}/data/images --text "{_QUESTION[kind]}" '
         f"--checkpoint {root}/model.pt --out {root}/segmented"
     )
     return summary
