@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -30,7 +32,8 @@ class Frozen(nn.Module):
 
     Its state dict holds one entry, ``identity``: a JSON text as uint8 that says which weights and options computed the
     features. Loading a checkpoint that was trained beside another identity is an error, under ``strict=False`` too.
-    Subclasses call :meth:`freeze` once their modules are in place.
+    A deep copy holds the same tensors, not second ones: servers copy the network once for every device. Moving or
+    casting the copy leaves the original where it is. Subclasses call :meth:`freeze` once their modules are in place.
     """
 
     identity: dict[str, Any]
@@ -45,6 +48,15 @@ class Frozen(nn.Module):
         """Stay in eval mode, whatever is asked, so that dropout is off and norm statistics stay as pretrained."""
         super().train(False)
         return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Frozen:
+        for tensor in chain(self.parameters(), self.buffers()):
+            # A handle of its own on the same storage: Module.to() changes handles.
+            own = tensor.detach()
+            memo[id(tensor)] = nn.Parameter(own, requires_grad=False) if isinstance(tensor, nn.Parameter) else own
+        memo[id(self)] = twin = type(self).__new__(type(self))
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         destination = OrderedDict() if destination is None else destination

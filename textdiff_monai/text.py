@@ -53,7 +53,7 @@ class TextEncoder(Frozen):
         if max_length is None and not mask_padding:
             raise ValueError("mask_padding=False pads every sentence to max_length, which must then be given")
         self.max_length, self.mask_padding = max_length or limit, mask_padding
-        self._embeddings: dict[str, Tensor] = {}
+        self._embeddings: dict[bytes, Tensor] = {}
         weights = {name: tensor for name, tensor in self.model.state_dict().items() if "pooler" not in name}
         vocabulary = json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode()
         self.freeze(
@@ -105,11 +105,12 @@ class TextEncoder(Frozen):
         return hidden[0].float().cpu()
 
     def _embedding(self, sentence: str) -> Tensor:
-        """Computed once, while among the last sentences that are remembered."""
-        embedding = self._embeddings.get(sentence)
+        """Computed once, while among the last sentences that are remembered, by their hashes: they may be reports."""
+        key = hashlib.sha256(sentence.encode()).digest()
+        embedding = self._embeddings.get(key)
         if embedding is None:
             embedding = self._encode(sentence)
             while len(self._embeddings) >= _REMEMBERED:
                 self._embeddings.pop(next(iter(self._embeddings)), None)
-            self._embeddings[sentence] = embedding
+            self._embeddings[key] = embedding
         return embedding
