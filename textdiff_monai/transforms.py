@@ -48,6 +48,8 @@ class ToInputd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             image = _rows_first(d[key], key).float()
+            if _lies_in_space(image):  # whatever is written back is a slice as well
+                image.meta["spatial_shape"] = np.array([image.shape[-1], image.shape[-2], 1])
             image = image[:3] if image.shape[0] >= 3 else image[:1].repeat(3, 1, 1)
             low, high = 0.0, 255.0
             if image.min() < 0 or image.max() > 255 or image.max() <= 1:
@@ -73,12 +75,16 @@ class ToLabeld(MapTransform):
 
 
 class ToSourceLayoutd(MapTransform):
-    """A prediction (1, H, W) back to the layout it was loaded from, as writers and MONAI Label expect: (1, W, H)."""
+    """A prediction (1, H, W) back to the layout it was loaded from, as writers expect: (1, W, H).
+
+    Of an image that lies in space (NIfTI has an affine, which writers keep for volumes only): (1, W, H, 1).
+    """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = d[key].transpose(-1, -2)
+            plane = d[key].transpose(-1, -2)
+            d[key] = plane[..., None] if _lies_in_space(plane) else plane
         return d
 
 
@@ -245,6 +251,10 @@ def _rows_first(image: Tensor, key: Hashable) -> Tensor:
         name = image.meta.get("filename_or_obj", key) if isinstance(image, MetaTensor) else key
         raise ValueError(f"{name}: expected a 2D image, got the shape {tuple(image.shape[1:])}; give single slices")
     return image.transpose(-1, -2)
+
+
+def _lies_in_space(image: Tensor) -> bool:
+    return isinstance(image, MetaTensor) and "original_affine" in image.meta
 
 
 def _plain_mode(picture: Any) -> Any:
