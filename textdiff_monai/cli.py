@@ -200,10 +200,27 @@ def segment(source, text="", out="segmented", **options):  # type: ignore[no-unt
     print(f"written: {len(masks)} masks, with overlays and probabilities, in {out}")
 
 
+@_verb
+def label_server(studies, app_dir=None, bundle=None, host="127.0.0.1", port=8000):  # type: ignore[no-untyped-def]
+    """Start a MONAI Label server for 3D Slicer, OHIF or curl that reads sentences and trains on what is annotated.
+
+    Args:
+        studies: a folder of images, or the URL of a DICOMweb server.
+        app_dir: the server's own folder, kept between runs; default: STUDIES-label.
+        bundle: the bundle that a new app folder copies; default: the one beside this package.
+        host: address to listen at; other than 127.0.0.1 lets others in, unasked.
+        port: to listen at.
+    """
+    from textdiff_monai.label_server import serve
+
+    serve(str(studies), app_dir and str(app_dir), bundle and str(bundle), str(host), int(port))
+
+
 COMMANDS = {
     "segment": segment,
     "compare": compare,
     "check": check,
+    "label-server": label_server,
     "fetch": fetch,
     "import-adm": import_adm,
     "import-head": import_head,
@@ -224,7 +241,7 @@ def main() -> None:
     if isinstance(job, _Job):
         try:
             job._run()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ModuleNotFoundError) as error:
             sys.exit(f"error: {error}")
 
 

@@ -6,6 +6,7 @@ import csv
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,3 +47,13 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     os.replace(partial, path)
+
+
+def exchange(new: Path, target: Path) -> Path:
+    """Put a copy of a file in another's place at once, and return where the other is kept: ``NAME_until_TIME``."""
+    kept = target.with_name(f"{target.stem}_until_{time.strftime('%Y%m%d_%H%M%S')}{target.suffix}")
+    shutil.copy2(target, kept)
+    partial = target.with_name(target.name + ".part")
+    shutil.copyfile(new, partial)
+    os.replace(partial, target)
+    return kept
