@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LABEL := .venv-label
+LABEL_READY := $(LABEL)/.ready
 
-.PHONY: venv demo test test-all check format
+.PHONY: venv demo test test-all test-label check format
 
 venv: $(READY)
 
@@ -21,6 +23,17 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -m ""
+
+# Building sam2, which MONAI Label asks for, takes the PyTorch that is there. A torchvision without its PyTorch must go.
+$(LABEL_READY): setup.cfg constraints-label.txt
+	$(PYTHON) -m venv $(LABEL)
+	$(LABEL)/bin/python -m pip install --constraint constraints-label.txt torch setuptools wheel pytest
+	SAM2_BUILD_CUDA=0 $(LABEL)/bin/python -m pip install --no-build-isolation --constraint constraints-label.txt --editable ".[label]"
+	$(LABEL)/bin/python -c "import torchvision" || $(LABEL)/bin/python -m pip uninstall --yes torchvision
+	touch $(LABEL_READY)
+
+test-label: $(LABEL_READY)
+	$(LABEL)/bin/python -m pytest -m label tests/test_label.py
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -253,7 +253,7 @@ def test_prompts_that_are_no_strings(ours, stock, prompt):
     ("params", "image", "status"),
     [
         ('{"text": "a "quote""}', "rgb", 422),
-        ('{"device": "$__import__(\'pathlib\').Path(\'EVALUATED\').touch()"}', "rgb", 422),
+        ("{\"device\": \"$__import__('pathlib').Path('EVALUATED').touch()\"}", "rgb", 422),
         ("{}", "nowhere", 404),
     ],
 )
@@ -285,7 +285,10 @@ def test_our_server_keeps_no_sentences(ours):
 
 def test_training_takes_the_sentences_and_keeps_every_model(ours):
     """Annotated over HTTP, stopped, gone on with, and then used by inference."""
-    studies, model = ours.folder / "studies", ours.folder / "studies-label" / "model" / "textdiff" / "models" / "model.pt"
+    studies, model = (
+        ours.folder / "studies",
+        ours.folder / "studies-label" / "model" / "textdiff" / "models" / "model.pt",
+    )
     shipped, images = (BUNDLE / "models" / "model.pt").read_bytes(), sorted(_captions())[:6]
     captions = _captions() | {images[0]: "$__import__('pathlib').Path('EVALUATED').touch()"}
     with (studies / "text.csv").open("w", newline="") as file:

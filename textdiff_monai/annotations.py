@@ -12,7 +12,9 @@ from textdiff_monai.data import listed, load_images, stem_of
 _logger = logging.getLogger(__name__)
 
 
-def annotated_rows(annotated: Sequence[dict[str, Any]], sentences: Path, val_split: float = 0.2) -> list[dict[str, str]]:
+def annotated_rows(
+    annotated: Sequence[dict[str, Any]], sentences: Path, val_split: float = 0.2
+) -> list[dict[str, str]]:
     """Rows of a data set in the CSV layout: annotated images, the last by name for validation, with their sentences.
 
     Args:
@@ -25,7 +27,9 @@ def annotated_rows(annotated: Sequence[dict[str, Any]], sentences: Path, val_spl
         ValueError: for fewer than two annotated images.
     """
     if len(annotated) < 2:
-        raise ValueError(f"{len(annotated)} annotated images: submit the masks of two or more, to train and to validate")
+        raise ValueError(
+            f"{len(annotated)} annotated images: submit the masks of two or more, to train and to validate"
+        )
     texts = {item["id"]: item["text"] for item in load_images(sentences)} if sentences.exists() else {}
     items = sorted(annotated, key=lambda item: item["image"])
     training = min(max(round(len(items) * (1 - val_split)), 1), len(items) - 1)

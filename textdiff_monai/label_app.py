@@ -72,7 +72,11 @@ class TextTrainTask(BundleTrainTask):
         # Sentences travel in the table: as an override of the configuration they could be evaluated.
         handlers = copy.deepcopy(self.bundle_config["train"]["handlers"])
         if request.get("pretrained", True):
-            load = {"load_path": str(models / "model.pt"), "load_dict": {"model": "@network"}, "map_location": "@device"}
+            load = {
+                "load_path": str(models / "model.pt"),
+                "load_dict": {"model": "@network"},
+                "map_location": "@device",
+            }
             handlers.insert(0, {"_target_": "CheckpointLoader", **load})
         options = {
             "bundle_root": str(self.bundle_path),
@@ -124,7 +128,9 @@ class App(MONAILabelApp):
     def init_trainers(self) -> dict[str, Any]:
         app, studies = Path(self.app_dir), Path(self.studies)
         table = (studies if studies.is_dir() else app) / "text.csv"
-        return {path.name: TextTrainTask(str(path), self.conf, app / "runs" / path.name, table) for path in self.bundles}
+        return {
+            path.name: TextTrainTask(str(path), self.conf, app / "runs" / path.name, table) for path in self.bundles
+        }
 
     def init_strategies(self) -> dict[str, Any]:
         return {"first": First(), "random": Random()}
@@ -138,7 +144,11 @@ class App(MONAILabelApp):
             raise HTTPException(404, f"model: expected one of {', '.join(self._infers)}")
         if device and name_to_device(device) not in map(name_to_device, device_list()):
             raise HTTPException(422, f"device: expected one of {', '.join(device_list())}")  # upstream evaluates it
-        if isinstance(image, str) and not os.path.exists(image) and not (datastore or self._datastore).get_image_uri(image):
+        if (
+            isinstance(image, str)
+            and not os.path.exists(image)
+            and not (datastore or self._datastore).get_image_uri(image)
+        ):
             raise HTTPException(404, f"image: there is no {image[:100]!r} in the studies")
         _logger.info(f"Infer: {request['model']} on {image} with {len(text or '')} characters of text")
         try:
