@@ -306,3 +306,28 @@ def test_a_content_hash_is_that_of_names_shapes_and_values():
         {"one": one},
     ]
     assert len({expected, *map(content_hash, others)}) == 5
+
+
+def test_copies_hold_the_same_frozen_tensors_and_a_head_of_their_own(network):
+    twin = copy.deepcopy(network)
+    for name in ("backbone", "text_encoder"):
+        pairs = zip(getattr(network, name).parameters(), getattr(twin, name).parameters(), strict=True)
+        assert all(one is not other and one.data_ptr() == other.data_ptr() for one, other in pairs)
+    assert twin.backbone.alphas_cumprod.data_ptr() == network.backbone.alphas_cumprod.data_ptr()
+    heads = zip(network.head.parameters(), twin.head.parameters(), strict=True)
+    assert all(one.data_ptr() != other.data_ptr() for one, other in heads)
+    image = torch.rand(1, 3, 16, 16)
+    assert torch.equal(network(image, "left"), twin(image, "left"))
+
+
+def test_moving_a_copy_leaves_the_original_where_it_is(network):
+    before = network(torch.zeros(1, 3, 16, 16), "left")
+    twin = copy.deepcopy(network)
+    twin.to(torch.float64)
+    assert {p.dtype for p in twin.parameters()} == {torch.float64}
+    twin.to("meta")
+    assert {(p.device.type, p.dtype) for p in network.parameters()} == {("cpu", torch.float32)}
+    assert torch.equal(network(torch.zeros(1, 3, 16, 16), "left"), before)
+    back = copy.deepcopy(network)
+    assert not any(p.requires_grad for p in back.backbone.parameters())
+    assert back.backbone.training is False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
@@ -183,3 +185,35 @@ def test_tiles_of_the_networks_own_size_give_what_the_whole_image_gives(network)
         torch.testing.assert_close(TextInferer(tile=16)(image, network, texts), whole)
         torch.testing.assert_close(TextInferer(resize=16)(image, network, texts), whole)
         assert torch.equal(whole, network(image, texts))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("left", "left"),
+        ("", ""),
+        (None, ""),
+        (5, "5"),
+        (0, "0"),
+        (["$a"], "['$a']"),
+        ("$1 @a %b", "$1 @a %b"),
+        ("\ud83d", "?"),
+    ],
+)
+def test_whatever_is_typed_is_text(value, text):
+    image = MetaTensor(images()[0])
+    assert TextToMetad()({"image": image, "text": value})["image"].meta["text"] == text
+
+
+def test_threads_do_not_mix_sentences(network):
+    sentences = ["left", "right", "upper lung", "lower lung", "", "nuclei high in the middle"] * 4
+    items = [
+        TextToMetad()({"image": MetaTensor(images(1, seed=i)[0]), "text": text}) for i, text in enumerate(sentences)
+    ]
+    run = lambda item: TextInferer(resize=16)(item["image"][None], network)  # noqa: E731
+    with torch.no_grad():
+        alone = [run(item) for item in items]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(torch.no_grad()(run), items))
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)

@@ -203,3 +203,9 @@ def test_more_sentences_than_are_remembered_work(encoder, monkeypatch):
         embeddings, _ = encoder(batch)
         for sentence, embedding in zip(batch, embeddings, strict=True):
             assert torch.equal(embedding, expected[sentence])
+
+
+def test_sentences_are_not_kept(encoder):
+    encoder(["left lung of Zbigniew"])
+    assert "Zbigniew" not in repr(vars(encoder))
+    assert len(encoder._embeddings) == 2

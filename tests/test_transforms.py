@@ -435,3 +435,15 @@ def test_the_dictionary_that_comes_in_is_left_as_it_is():
     RandSymmetryd("image", symmetries=["mirror"])(ToInputd("image")(item))
     assert torch.equal(item["image"], before)
     assert item["text"] == "left"
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_masks_of_nifti_are_slices_with_the_affine(tmp_path, axes):
+    affine = np.array([[0, -0.7, 0, 10], [0.5, 0, 0, -20], [0, 0, 2, 5], [0, 0, 0, 1.0]])
+    array = GRAY.T if axes == 2 else GRAY.T[..., None]
+    nib.save(nib.Nifti1Image(array, affine), tmp_path / "image.nii.gz")
+    image = preprocessing(["image"])({"image": str(tmp_path / "image.nii.gz")})["image"]
+    mask = ToSourceLayoutd("pred")({"pred": image[:1]})["pred"]
+    assert tuple(mask.shape) == (1, WIDTH, HEIGHT, 1)
+    assert tuple(mask.meta["spatial_shape"]) == (WIDTH, HEIGHT, 1)
+    np.testing.assert_allclose(mask.affine, affine, atol=1e-6)

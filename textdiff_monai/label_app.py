@@ -35,13 +35,13 @@ _REQUESTS = ("Infer Request", "Batch_infer request", "COMMAND::")
 class TextInferTask(BundleInferTask):
     """The stock task, which shows ``text`` in the viewers' options.
 
-    Viewers make a text field of every option that is a string. The answer comes back as an entry of the request, and the
-    bundle's transforms read it there: it never gets near the bundle's configuration, where a ``$`` would evaluate it.
+    Viewers make a text field of every option that is a string. What is typed comes back as an entry of the request, and
+    the bundle's transforms read it there: it never gets near the configuration, where a ``$`` would evaluate it.
     """
 
     def __init__(self, path: str, conf: dict[str, str]) -> None:
         super().__init__(path, conf)
-        self._config = {"text": "", **self._config}
+        self._config: dict[str, Any] = {"text": "", **self.config()}
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
         """Masks of images that came in a lossy format are PNG."""
@@ -143,7 +143,9 @@ class App(MONAILabelApp):
         if request.get("model") not in self._infers:
             raise HTTPException(404, f"model: expected one of {', '.join(self._infers)}")
         if device and name_to_device(device) not in map(name_to_device, device_list()):
-            raise HTTPException(422, f"device: expected one of {', '.join(device_list())}")  # upstream evaluates it
+            raise HTTPException(
+                422, f"device: expected one of {', '.join(device_list())}"
+            )  # which goes into the configuration
         if (
             isinstance(image, str)
             and not os.path.exists(image)

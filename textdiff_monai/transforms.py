@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -253,7 +253,7 @@ def _rows_first(image: Tensor, key: Hashable) -> Tensor:
     return image.transpose(-1, -2)
 
 
-def _lies_in_space(image: Tensor) -> bool:
+def _lies_in_space(image: Tensor) -> TypeGuard[MetaTensor]:
     return isinstance(image, MetaTensor) and "original_affine" in image.meta
 
 
