@@ -25,6 +25,10 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_configure():
+    torch.set_num_threads(1)  # threads cost more than they save on tiny tensors
+
+
 def pytest_generate_tests(metafunc):
     if "golden" in metafunc.fixturenames:
         pairs = sorted(metafunc.config.getoption("--golden-dir").glob("*.json"))
