@@ -81,7 +81,7 @@ def demo(folder: str, kind: str = "chest", epochs: int = 30, seed: int = 0) -> d
     print("2. Training the head on 40 images and their captions; the first epochs compute the frozen features as well")
     _train(options)
     print("3. Evaluating on 24 other images, with right and wrong captions")
-    summary = {name: _evaluate(root, options, captions, data) for name, captions, data in _READINGS}
+    summary = {name: _evaluate(root, options, name, captions, data) for name, captions, data in _READINGS}
     cases = [make_case(kind, (seed << 32) + sum(splits.values()) - 1 - i, _SIZE) for i in range(splits["test"])]
     summary["dice_bound_without_text"] = bound_without_text(cases)
     _write_cases(root)
@@ -110,9 +110,9 @@ def _train(options: dict[str, Any]) -> None:
     subprocess.run(command, check=True)
 
 
-def _evaluate(root: Path, options: dict[str, Any], captions: str, data: str) -> float:
-    report = root / "reports" / (captions if data == "data" else data)
-    files = [f"{bundle_root()}/configs/{name}.json" for name in ("train", "evaluate")]
+def _evaluate(root: Path, options: dict[str, Any], name: str, captions: str, data: str) -> float:
+    report = root / "reports" / name
+    files = [f"{bundle_root()}/configs/{config}.json" for config in ("train", "evaluate")]
     changed = {"captions": captions, "report_dir": str(report), "dataset_dir": str(root / data)}
     monai.bundle.run("run", config_file=files, **options | changed)
     return float(json.loads((report / "metrics.json").read_text())["mean_dice"])
@@ -121,8 +121,8 @@ def _evaluate(root: Path, options: dict[str, Any], captions: str, data: str) -> 
 def _write_cases(root: Path) -> None:
     """One row an image: its caption, and the Dice with each caption."""
     rows: dict[str, dict[str, Any]] = {}
-    for name, captions, data in _READINGS:
-        for case in read_rows(root / "reports" / (captions if data == "data" else data) / "cases.csv"):
+    for name, _, _ in _READINGS:
+        for case in read_rows(root / "reports" / name / "cases.csv"):
             row = rows.setdefault(case["id"], {"id": case["id"], "text": case["text"]})
             row[name] = case["mean_dice"]
     write_rows(root / "cases.csv", list(rows.values()))
