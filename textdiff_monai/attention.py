@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,16 +24,18 @@ class ImageTextAttention(nn.Module):
         self.to_out = nn.Linear(heads * head_channels, channels)
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, pixels: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
-        """pixels (B, N, C), text (B, L, D), mask (B, L) True where a token may be seen; returns (B, N, C)."""
+    def forward(self, pixels: Tensor, text: Tensor, mask: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
+        """pixels (B, N, C), text (B, L, D), mask (B, L) True where a token may be seen; returns `onto` + (B, N, C)."""
         keys, values = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.to_k(text), self.to_v(text)))
         if text.shape[1] < keys.shape[-1]:
-            attended = folded_attention(pixels, keys, values, self.to_q.weight, self.to_out.weight, mask)
-            return self.norm(attended + self.to_out.bias)
+            query, out = self.to_q.weight, self.to_out
+            weights, vectors = folded_attention(pixels, keys, values, query, out, self.norm, mask)
+            return weights @ vectors if onto is None else torch.baddbmm(onto, weights, vectors)
         queries = self.to_q(pixels).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         seen = None if mask is None else mask[:, None, None, :]
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
-        return self.norm(self.to_out(attended.transpose(1, 2).flatten(2)))
+        attended = self.norm(self.to_out(attended.transpose(1, 2).flatten(2)))
+        return attended if onto is None else onto + attended
 
 
 class ImageTextBlock(nn.Module):
@@ -51,7 +54,7 @@ class ImageTextBlock(nn.Module):
         """features (B, C, h, w), text (B, L, D), mask (B, L); returns (B, C, h, w)."""
         size = features.shape[-2:]
         pixels = features.flatten(2).transpose(1, 2)
-        pixels = pixels + self.attention1(self.norm1(pixels), text, mask)
-        pixels = pixels + self.attention2(self.norm2(pixels), text, mask)
-        pixels = pixels + self.linear(F.gelu(self.norm3(pixels)))
+        pixels = self.attention1(self.norm1(pixels), text, mask, onto=pixels)
+        pixels = self.attention2(self.norm2(pixels), text, mask, onto=pixels)
+        pixels = self.linear(F.gelu(self.norm3(pixels))).add_(pixels)
         return pixels.transpose(1, 2).unflatten(-1, size)
