@@ -151,7 +151,23 @@ def compare(  # type: ignore[no-untyped-def]
         print("  {labelled:4d} labelled  {network:10s}  {mean_dice:.3f} ± {sd:.3f}  {seconds:.0f} s".format(**row))
 
 
+@_verb
+def benchmark(config="tiny", out="benchmark.json", device=None):  # type: ignore[no-untyped-def]
+    """Measure the published way of computing and this project's side by side; write JSON and a plot.
+
+    Args:
+        config: "tiny" (train.json as it is) or "adm-256" (the paper's encoders with filled weights; half an hour).
+        out: the JSON file; the plot lies beside it.
+        device: cpu or cuda; by default CUDA where there is one.
+    """
+    from textdiff_monai.benchmark import benchmark, summary
+
+    print("\n".join(summary(benchmark(str(config), str(out), device))))
+    print(f"written: {out}")
+
+
 COMMANDS = {
+    "benchmark": benchmark,
     "compare": compare,
     "check": check,
     "import-adm": import_adm,
