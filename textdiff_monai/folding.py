@@ -30,15 +30,16 @@ def conv_of_upsampled(maps: Sequence[Tensor], weight: Tensor, bias: Tensor, size
     total = None
     for x, part in zip(maps, weight.split([x.shape[1] for x in maps], dim=1), strict=True):
         height, width = x.shape[-2:]
-        # Ordered (dx, out, dy), so that what is summed next always lies side by side.
-        kernel = part.permute(3, 0, 2, 1).reshape(9 * out, -1)
-        mixed = torch.bmm(kernel.expand(batch, -1, -1), x.flatten(2)).view(batch, 3, -1, width)
-        across = _shifted_upsampling(width, size[1], x.device, mixed.dtype)
-        along = _shifted_upsampling(height, size[0], x.device, mixed.dtype)
-        left, middle, right = (shift.reshape(-1, width) for shift in mixed.unbind(1))
-        rows = torch.addmm(left @ across[0].T, middle, across[1].T).addmm_(right, across[2].T)
+        across = _shifted_upsampling(width, size[1], x.device, x.dtype)
+        along = _shifted_upsampling(height, size[0], x.device, x.dtype)
+        rows = None
+        # (dx, out x dy, C): what is summed next, the rows of a map read at three places, lies side by side.
+        for kernel, shift in zip(part.permute(3, 0, 2, 1).flatten(1, 2), across, strict=True):
+            mixed = torch.bmm(kernel.expand(batch, -1, -1), x.flatten(2)).view(-1, width)
+            rows = mixed @ shift.T.to(mixed.dtype) if rows is None else rows.addmm_(mixed, shift.T.to(mixed.dtype))
+        assert rows is not None
         rows = rows.view(-1, 3 * height, size[1])
-        columns = along.transpose(0, 1).flatten(1).expand(batch * out, -1, -1)
+        columns = along.transpose(0, 1).flatten(1).expand(batch * out, -1, -1).to(rows.dtype)
         if total is None:
             total = torch.baddbmm(bias.expand(batch, -1).reshape(-1, 1, 1), columns, rows)
         else:

@@ -54,10 +54,10 @@ class SegmentationHead(nn.Module):
         self.classifier = nn.Sequential(
             nn.Conv2d(channels * len(in_channels), wide, 3, padding=1),
             get_norm_layer(norm, spatial_dims=2, channels=wide),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(wide, narrow, 3, padding=1),
             get_norm_layer(norm, spatial_dims=2, channels=narrow),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(narrow, num_classes, 3, padding=1),
         )
         self.apply(partial(_initialise, channels=channels))
