@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -29,6 +30,8 @@ _NUMERIC_OPTIONS = (
     "norm_num_groups",
     "resnet_time_scale_shift",
 )
+# Values of a feature map beyond which a batch of time steps costs a CPU memory and gains it no time.
+_CACHED_ON_CPU = 2**21
 
 
 class DiffusionBackbone(Frozen):
@@ -121,12 +124,13 @@ class DiffusionBackbone(Frozen):
         return self.cache(image, self.identity, self._compute)
 
     def _compute(self, image: Tensor) -> list[Tensor]:
-        """All time steps as one batch; one after the other where memory is short."""
-        try:
-            return self._at(image, self.steps)
-        except torch.OutOfMemoryError:
-            per_step = [self._at(image, (step,)) for step in self.steps]
-            return [torch.cat(maps, dim=1) for maps in zip(*per_step, strict=True)]
+        """All time steps as one batch; one after the other where memory is short, or a CPU's caches would not do."""
+        widest = image[:, 0].numel() * len(self.steps) * self.unet.config["block_out_channels"][0]
+        if image.device.type != "cpu" or widest <= _CACHED_ON_CPU:
+            with contextlib.suppress(torch.OutOfMemoryError):
+                return self._at(image, self.steps)
+        per_step = [self._at(image, (step,)) for step in self.steps]
+        return [torch.cat(maps, dim=1) for maps in zip(*per_step, strict=True)]
 
     def _at(self, image: Tensor, steps: Sequence[int]) -> list[Tensor]:
         """The chosen blocks' activations at some time steps, on channels (B, steps x C, h, w)."""
