@@ -118,8 +118,9 @@ def benchmark(
         raise ValueError(f"config is {config!r}: expected one of {', '.join(SETTINGS)}")
     setting = SETTINGS[config] if isinstance(config, str) else config
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    report: dict[str, Any] = {"config": config if isinstance(config, str) else "own", "machine": _machine(where)}
     with tempfile.TemporaryDirectory() as folder:
-        report = {"config": config if isinstance(config, str) else "own", **_report(setting, where, folder, progress)}
+        report |= _report(setting, where, Path(folder), progress)
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n")
@@ -127,7 +128,7 @@ def benchmark(
     return report
 
 
-def _report(setting: Setting, device: torch.device, folder: str, progress: bool) -> dict[str, Any]:
+def _report(setting: Setting, device: torch.device, folder: Path, progress: bool) -> dict[str, Any]:
     with tqdm(total=7, disable=not progress, leave=False) as stages:
 
         def stage(name: str) -> None:
@@ -135,7 +136,7 @@ def _report(setting: Setting, device: torch.device, folder: str, progress: bool)
             stages.update()
 
         stage("weights")
-        folders = _frozen(setting, Path(folder))
+        folders = _frozen(setting, folder)
         network = _network(setting, folders, device)
         work = _Work(setting, network, device)
         stage("matrix rates")
@@ -143,14 +144,14 @@ def _report(setting: Setting, device: torch.device, folder: str, progress: bool)
         stage("inference")
         inference = _inference(work, rates)
         stage("training")
-        training = _training(work, FeatureCache(Path(folder) / "cache"))
+        training = _training(work, FeatureCache(folder / "cache"))
         stage("memory")
-        memory = _memory(work, Path(folder) / "memory")
+        memory = _memory(work, folder / "memory")
         stage("growth")
         growth = _growth(work, training)
         del network, work
         stage("options")
-        options = _options(setting, folders, device, Path(folder))
+        options = _options(setting, folders, device, folder)
     floor = inference["multiply_adds"]["ours"] / rates["float32"]
     published, ours = inference["seconds"]["published"], inference["seconds"]["ours"]
     ratios = {
@@ -162,7 +163,6 @@ def _report(setting: Setting, device: torch.device, folder: str, progress: bool)
         "over_floor": ours["float32"] / floor,
     }
     return {
-        "machine": _machine(device),
         "setting": {"blocks": setting.blocks, "steps": setting.steps, "size": setting.size, "repeats": setting.repeats},
         "ratios": ratios,
         "max_relative_error": inference["relative_error"]["float32"],
