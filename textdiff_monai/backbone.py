@@ -31,7 +31,7 @@ _NUMERIC_OPTIONS = (
     "resnet_time_scale_shift",
 )
 # Values of a feature map beyond which a batch of time steps costs a CPU memory and gains it no time.
-_CACHED_ON_CPU = 2**21
+_CACHED_ON_CPU = 2**23
 
 
 class DiffusionBackbone(Frozen):
