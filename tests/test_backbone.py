@@ -76,7 +76,10 @@ def modules_of_blocks(unet):
 def hooked(folder, image, steps, scheduler=None, seed=40):
     """Activations of all blocks by hooks on the whole UNet, with diffusers' own noising; steps joined on channels."""
     unet = UNet2DModel.from_pretrained(folder).eval()
-    noise = torch.randn(1, *image.shape[1:], generator=torch.Generator().manual_seed(seed)).expand_as(image)
+    noise = torch.zeros(1, *image.shape[1:])
+    if seed is not None:
+        noise = torch.randn(noise.shape, generator=torch.Generator().manual_seed(seed))
+    noise = noise.expand_as(image)
     outputs = []
     for module in modules_of_blocks(unet):
         outputs.append([])
@@ -188,8 +191,22 @@ def test_another_noise_seed_changes_the_features_and_is_what_torch_draws(unet_fo
     assert not torch.allclose(features[0], usual[0], rtol=0.1)
 
 
+def test_without_a_noise_seed_nothing_is_added_to_the_image(unet_folder):
+    image = picture(1, 3, 8, 8)
+    features = DiffusionBackbone(unet_folder, blocks=(1, 3), steps=(50, 250), noise_seed=None)(image)
+    assert_same(features, [hooked(unet_folder, image, (50, 250), seed=None)[k] for k in (1, 3)])
+
+
 @pytest.mark.parametrize(
-    "options", [{"noise_seed": 41}, {"steps": (50, 251)}, {"steps": (250, 50)}, {"blocks": (1,)}, {"blocks": (3, 1)}]
+    "options",
+    [
+        {"noise_seed": 41},
+        {"noise_seed": None},
+        {"steps": (50, 251)},
+        {"steps": (250, 50)},
+        {"blocks": (1,)},
+        {"blocks": (3, 1)},
+    ],
 )
 def test_identity_tells_options_apart(unet_folder, options):
     usual = {"blocks": (1, 3), "steps": (50, 250)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -29,6 +30,8 @@ _NUMERIC_OPTIONS = (
     "norm_num_groups",
     "resnet_time_scale_shift",
 )
+# Values of a feature map beyond which a batch of time steps costs a CPU memory and gains it no time.
+_CACHED_ON_CPU = 2**23
 
 
 class DiffusionBackbone(Frozen):
@@ -40,7 +43,7 @@ class DiffusionBackbone(Frozen):
         blocks: decoder units, numbered from 0 at the coarsest as in the paper: residual (and attention) unit ``b % 3``
             of ``up_blocks[b // 3]`` where a level has three; the last unit of a level counts after its upsampling.
         steps: diffusion time steps whose activations are concatenated on channels.
-        noise_seed: seed of the one noise tensor shared by all images and steps (the paper's is 40).
+        noise_seed: seed of the one noise tensor shared by all images and steps (the paper's is 40); None adds none.
         subfolder: of ``source``, where the UNet lies in one (``unet`` in a saved pipeline).
         cache: keeps the features of every image on disk; None computes them each time.
     """
@@ -52,7 +55,7 @@ class DiffusionBackbone(Frozen):
         source: str | Path,
         blocks: Sequence[int] = (4, 6, 8, 12),
         steps: Sequence[int] = (50, 150, 250),
-        noise_seed: int = 40,
+        noise_seed: int | None = 40,
         subfolder: str | None = None,
         cache: FeatureCache | None = None,
     ) -> None:
@@ -90,11 +93,14 @@ class DiffusionBackbone(Frozen):
         return 2 ** sum(bool(block.downsamplers) for block in self.unet.down_blocks)
 
     def noise(self, height: int, width: int) -> Tensor:
-        """The shared noise (1, C, height, width), always drawn on the CPU so that every device gets the same."""
+        """The shared noise (1, C, height, width), drawn on the CPU so that every device gets the same; or zeros."""
         noise = self._noise.get((height, width))
         if noise is None:
-            generator = torch.Generator().manual_seed(self.noise_seed)
-            drawn = torch.randn(1, self.in_channels, int(height), int(width), generator=generator)
+            shape = (1, self.in_channels, int(height), int(width))
+            if self.noise_seed is None:
+                drawn = torch.zeros(shape)
+            else:
+                drawn = torch.randn(shape, generator=torch.Generator().manual_seed(self.noise_seed))
             noise = torch.from_numpy(drawn.numpy())  # a constant, in a trace too
             self._noise = {(height, width): noise}
         return noise
@@ -118,12 +124,13 @@ class DiffusionBackbone(Frozen):
         return self.cache(image, self.identity, self._compute)
 
     def _compute(self, image: Tensor) -> list[Tensor]:
-        """All time steps as one batch; one after the other where memory is short."""
-        try:
-            return self._at(image, self.steps)
-        except torch.OutOfMemoryError:
-            per_step = [self._at(image, (step,)) for step in self.steps]
-            return [torch.cat(maps, dim=1) for maps in zip(*per_step, strict=True)]
+        """All time steps as one batch; one after the other where memory is short, or a CPU's caches would not do."""
+        widest = image[:, 0].numel() * len(self.steps) * self.unet.config["block_out_channels"][0]
+        if image.device.type != "cpu" or widest <= _CACHED_ON_CPU:
+            with contextlib.suppress(torch.OutOfMemoryError):
+                return self._at(image, self.steps)
+        per_step = [self._at(image, (step,)) for step in self.steps]
+        return [torch.cat(maps, dim=1) for maps in zip(*per_step, strict=True)]
 
     def _at(self, image: Tensor, steps: Sequence[int]) -> list[Tensor]:
         """The chosen blocks' activations at some time steps, on channels (B, steps x C, h, w)."""

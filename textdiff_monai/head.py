@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import torch.nn.functional as F
 from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
 
@@ -53,10 +54,10 @@ class SegmentationHead(nn.Module):
         self.classifier = nn.Sequential(
             nn.Conv2d(channels * len(in_channels), wide, 3, padding=1),
             get_norm_layer(norm, spatial_dims=2, channels=wide),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(wide, narrow, 3, padding=1),
             get_norm_layer(norm, spatial_dims=2, channels=narrow),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(narrow, num_classes, 3, padding=1),
         )
         self.apply(partial(_initialise, channels=channels))
@@ -74,19 +75,19 @@ class SegmentationHead(nn.Module):
             (B, num_classes, *size)
         """
         maps = [self.attention(self._project(i, scale), text, mask) for i, scale in enumerate(features)]
-        # Published: every map is upsampled, all are concatenated, then convolved. The convolution splits by scale.
+        # Published: every map is upsampled, all are concatenated, then convolved.
         convolution: nn.Conv2d = self.classifier[0]  # type: ignore[assignment]
-        parts = convolution.weight.split([scale.shape[1] for scale in maps], dim=1)
-        convolved = [conv_of_upsampled(scale, part, size) for scale, part in zip(maps, parts, strict=True)]
-        hidden = sum(convolved[1:], start=convolved[0])
         assert convolution.bias is not None
-        return self.classifier[1:](hidden + convolution.bias[:, None, None])
+        return self.classifier[1:](conv_of_upsampled(maps, convolution.weight, convolution.bias, size))
 
     def _project(self, index: int, scale: Tensor) -> Tensor:
-        if index == 0:
-            return self.project_first(scale)
-        shared = self.shared[index - 1]
-        return scale if shared is None else self.project_later[shared](scale)
+        """A scale at the attention's width, channels innermost in memory: one matrix product, and no copy after it."""
+        shared = self.shared[index - 1] if index else None
+        projection = self.project_later[shared] if shared else nn.Identity() if index else self.project_first
+        if not isinstance(projection, nn.Conv2d):
+            return scale
+        pixels = F.linear(scale.flatten(2).transpose(1, 2), projection.weight.flatten(1), projection.bias)
+        return pixels.transpose(1, 2).unflatten(-1, scale.shape[-2:])
 
 
 def _initialise(module: nn.Module, channels: int) -> None:

@@ -1,0 +1,468 @@
+"""What the savings save: the published way of computing and this project's, side by side on the same weights."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+from monai.losses import DiceCELoss
+from torch import Tensor
+from tqdm import tqdm
+from transformers import BertConfig, BertModel
+
+from textdiff_monai.backbone import DiffusionBackbone
+from textdiff_monai.bundle import bundle_root
+from textdiff_monai.features import FeatureCache
+from textdiff_monai.grammar import sentences
+from textdiff_monai.language import train_tokenizer
+from textdiff_monai.measure import DTYPES, error, in_precision, matrix_rate, multiply_adds, peak_bytes, side_by_side
+from textdiff_monai.network import TextDiff
+from textdiff_monai.reference import published_features, published_head, published_logits
+from textdiff_monai.text import TextEncoder
+
+EPOCHS = 50
+# OpenAI's unconditional 256 x 256 model, as `import-adm` reads it.
+_ADM_256 = {
+    "sample_size": 256,
+    "in_channels": 3,
+    "out_channels": 6,
+    "block_out_channels": (256, 256, 512, 512, 1024, 1024),
+    "layers_per_block": 2,
+    "down_block_types": ("ResnetDownsampleBlock2D",) * 3 + ("AttnDownBlock2D",) * 3,
+    "up_block_types": ("AttnUpBlock2D",) * 3 + ("ResnetUpsampleBlock2D",) * 3,
+    "downsample_type": "resnet",
+    "upsample_type": "resnet",
+    "resnet_time_scale_shift": "scale_shift",
+    "attention_head_dim": 64,
+    "attn_norm_num_groups": 32,
+    "norm_eps": 1e-5,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured: a network, an image size and how often.
+
+    Attributes:
+        blocks, steps: of the backbone.
+        size: side of the square images, in pixels.
+        head: options of the head; the paper's by default.
+        unet: options of a UNet that is filled with random numbers; None is the one that ships.
+        text_channels: width of a BERT filled the same way; None is the encoder that ships.
+        sizes, batches: for the growth of inference with the image's side and the batch.
+        repeats: timings of each, of which the median counts.
+    """
+
+    blocks: tuple[int, ...]
+    size: int
+    steps: tuple[int, ...] = (50, 150, 250)
+    head: Mapping[str, Any] = field(default_factory=dict)
+    unet: Mapping[str, Any] | None = None
+    text_channels: int | None = None
+    sizes: tuple[int, ...] = ()
+    batches: tuple[int, ...] = ()
+    repeats: int = 3
+
+
+SETTINGS = {
+    # train.json as it is.
+    "tiny": Setting(
+        blocks=(1, 3, 5),
+        size=128,
+        head={"channels": 128, "heads": 4, "head_channels": 32, "hidden_channels": (64, 32)}
+        | {"norm": ("group", {"num_groups": 8})},
+        sizes=(64, 128, 256),
+        batches=(1, 2, 4, 8),
+        repeats=11,
+    ),
+    # qata_cov19.json: the paper's encoders.
+    "adm-256": Setting(
+        blocks=(4, 6, 8, 12), size=256, unet=_ADM_256, text_channels=768, sizes=(128, 256), batches=(1, 2)
+    ),
+}
+
+
+def benchmark(
+    config: str | Setting = "tiny",
+    out: str | Path = "benchmark.json",
+    device: str | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Measure, and write a report and, where matplotlib is installed, a plot beside it.
+
+    Args:
+        config: a name in :data:`SETTINGS`, or a setting.
+        out: the JSON file; the plot has its name and ends in .png.
+        device: default CUDA where there is one.
+        progress: shows a bar.
+
+    Returns:
+        The report. Its ``ratios`` are speeds (published time over ours), ``training_memory`` (ours over published) and
+        ``over_floor`` (ours over the time that the remaining multiply-adds take at the machine's rate).
+    """
+    if isinstance(config, str) and config not in SETTINGS:
+        raise ValueError(f"config is {config!r}: expected one of {', '.join(SETTINGS)}")
+    setting = SETTINGS[config] if isinstance(config, str) else config
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    report: dict[str, Any] = {"config": config if isinstance(config, str) else "own", "machine": _machine(where)}
+    with tempfile.TemporaryDirectory() as folder:
+        report |= _report(setting, where, Path(folder), progress)
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    _plot(report, path.with_suffix(".png"))
+    return report
+
+
+def _report(setting: Setting, device: torch.device, folder: Path, progress: bool) -> dict[str, Any]:
+    with tqdm(total=7, disable=not progress, leave=False) as stages:
+
+        def stage(name: str) -> None:
+            stages.set_description(name)
+            stages.update()
+
+        stage("weights")
+        folders = _frozen(setting, folder)
+        network = _network(setting, folders, device)
+        work = _Work(setting, network, device)
+        stage("matrix rates")
+        rates = {name: matrix_rate(dtype, device) for name, dtype in DTYPES.items()}
+        stage("inference")
+        inference = _inference(work, rates)
+        stage("training")
+        training = _training(work, FeatureCache(folder / "cache"))
+        stage("memory")
+        memory = _memory(work, folder / "memory")
+        stage("growth")
+        growth = _growth(work, training)
+        del network, work
+        stage("options")
+        options = _options(setting, folders, device, folder)
+    floor = inference["multiply_adds"]["ours"] / rates["float32"]
+    published, ours = inference["seconds"]["published"], inference["seconds"]["ours"]
+    ratios = {
+        "inference_fp32": published / ours["float32"],
+        "inference_best": published / min(ours.values()),
+        "training_50_epochs": _per_epoch(training, "published", EPOCHS) / _per_epoch(training, "ours", EPOCHS),
+        "cached_step": training["published_head_step"] / training["ours_cached_step"],
+        "training_memory": memory["ours"] / memory["published"] if memory else None,
+        "over_floor": ours["float32"] / floor,
+    }
+    return {
+        "setting": {"blocks": setting.blocks, "steps": setting.steps, "size": setting.size, "repeats": setting.repeats},
+        "ratios": ratios,
+        "max_relative_error": inference["relative_error"]["float32"],
+        "multiply_adds_per_second": rates,
+        "floor_seconds": floor,
+        "inference": inference,
+        "training": training | {way: _per_epoch(training, way, EPOCHS) for way in ("published", "ours")},
+        "training_memory_bytes": memory,
+        "growth": growth,
+        "options": options,
+    }
+
+
+class _Work:
+    """The same network, images, captions and labels for everything that is measured."""
+
+    def __init__(self, setting: Setting, network: TextDiff, device: torch.device) -> None:
+        self.setting, self.network, self.device = setting, network, device
+        self._sentences = sentences(seed=1)
+        self.text = next(self._sentences)
+        self.loss = DiceCELoss(to_onehot_y=True, softmax=True, squared_pred=True, batch=True, lambda_dice=1.5)
+
+    def images(self, count: int = 1, size: int | None = None) -> Tensor:
+        side = size or self.setting.size
+        return torch.rand(count, 3, side, side, device=self.device) * 2 - 1
+
+    @torch.no_grad()
+    def infer(self, image: Tensor, published: bool, texts: Sequence[str] | None = None) -> Tensor:
+        """Logits of images; each has a sentence of its own, as new images have, that was never encoded before."""
+        self.network.eval()
+        texts = texts or list(islice(self._sentences, len(image)))
+        return published_logits(self.network, image, texts) if published else self.network(image, texts)
+
+    def trainer(self, published: bool) -> Callable[[Sequence[Tensor], Tensor], float]:
+        """A training step of the head on features and text: forward, backward, Adam."""
+        head = self.network.head
+        optimizer = torch.optim.Adam(head.parameters(), lr=1e-4)
+        size = (self.setting.size,) * 2
+        label = (torch.rand(1, 1, *size, device=self.device) > 0.5).long()
+
+        def step(features: Sequence[Tensor], text: Tensor) -> float:
+            head.train()
+            optimizer.zero_grad()
+            logits = published_head(head, features, text, size) if published else head(features, text, None, size)
+            loss = self.loss(logits, label)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        return step
+
+
+def _frozen(setting: Setting, folder: Path) -> tuple[Path, Path]:
+    """Folders of the UNet and of the text encoder: those that ship, or filled with random numbers."""
+    unet, text = (Path(bundle_root()) / "models" / name for name in ("diffusion_unet", "text_encoder"))
+    torch.manual_seed(0)
+    if setting.unet is not None:
+        unet = folder / "unet"
+        _fill(UNet2DModel(**setting.unet)).save_pretrained(unet)
+    if setting.text_channels is not None:
+        text = folder / "text"
+        tokenizer = train_tokenizer(islice(sentences(seed=0), 2000))
+        tokenizer.model_max_length = 512
+        tokenizer.save_pretrained(text)
+        width = setting.text_channels
+        heads, inner = max(1, width // 64), 4 * width
+        config = BertConfig(
+            vocab_size=len(tokenizer), hidden_size=width, num_attention_heads=heads, intermediate_size=inner
+        )
+        BertModel(config).save_pretrained(text)
+    return unet, text
+
+
+def _network(setting: Setting, folders: tuple[Path, Path], device: torch.device, **options: Any) -> TextDiff:
+    backbone = DiffusionBackbone(folders[0], **{"blocks": setting.blocks, "steps": setting.steps} | options)
+    return TextDiff(backbone, TextEncoder(folders[1]), head=dict(setting.head)).to(device)
+
+
+@torch.no_grad()
+def _fill(module: UNet2DModel) -> UNet2DModel:
+    """Random weights that neither blow activations up nor let them fade."""
+    for name, parameter in module.named_parameters():
+        if parameter.ndim > 1:
+            parameter.normal_(0.0, parameter[0].numel() ** -0.5)
+        else:
+            parameter.normal_(float(name.endswith("weight")), 0.1)
+    return module
+
+
+def _inference(work: _Work, rates: Mapping[str, float]) -> dict[str, Any]:
+    """Both ways in float32, and ours in every precision whose matrix products are faster here than float32's."""
+    image, device = work.images(), work.device
+    precisions = {name: dtype for name, dtype in DTYPES.items() if rates[name] >= rates["float32"]}
+
+    def published() -> Tensor:
+        return work.infer(image, published=True)
+
+    def ours() -> Tensor:
+        return work.infer(image, published=False)
+
+    jobs = {name: in_precision(ours, device, dtype) for name, dtype in precisions.items()}
+    seconds = side_by_side({"published": published, **jobs}, work.setting.repeats, device)
+    expected, counted = multiply_adds(lambda: work.infer(image, published=True, texts=[work.text]))
+    errors = {
+        name: error(in_precision(lambda: work.infer(image, False, [work.text]), device, dtype)(), expected)
+        for name, dtype in precisions.items()
+    }
+    return {
+        "seconds": {"published": seconds.pop("published"), "ours": seconds},
+        "relative_error": errors,
+        "multiply_adds": {"published": counted, "ours": multiply_adds(ours)[1]},
+    }
+
+
+def _training(work: _Work, cache: FeatureCache) -> dict[str, Any]:
+    """Seconds of the parts of an image's epoch: published, all of them each time; ours, the features once."""
+    image, backbone, encoder = work.images(), work.network.backbone, work.network.text_encoder
+    text = encoder([work.text])[0].to(work.device)
+    features = backbone(image)
+    published, ours = work.trainer(published=True), work.trainer(published=False)
+
+    def extract() -> None:
+        fresh = work.images()  # no other image has its features
+        cache(fresh, backbone.identity, backbone._compute)
+
+    def cached_step() -> None:
+        ours(cache(image, backbone.identity, backbone._compute), encoder([work.text])[0].to(work.device))
+
+    jobs: dict[str, Callable[[], Any]] = {
+        "published_features": lambda: published_features(backbone, image),
+        "published_text": lambda: encoder._encode(work.text),
+        "published_head_step": lambda: published(features, text),
+        "ours_extraction": extract,
+        "ours_cached_step": cached_step,
+    }
+    seconds = side_by_side(jobs, work.setting.repeats, work.device)
+    kept = cache(image, backbone.identity, backbone._compute)
+    with torch.no_grad():
+        head, size = work.network.head.eval(), (work.setting.size,) * 2
+        rounding = error(head(kept, text, None, size), head(features, text, None, size))
+    size_on_disk = sum(path.stat().st_size for path in cache.folder.rglob("*.safetensors"))
+    files = sum(1 for _ in cache.folder.rglob("*.safetensors"))
+    return seconds | {"cache_bytes_per_image": size_on_disk / files, "relative_error_of_cached_features": rounding}
+
+
+def _per_epoch(training: Mapping[str, float], way: str, epochs: int) -> float:
+    """Seconds an image and epoch, what is done once shared among the epochs."""
+    if way == "published":
+        return sum(training[f"published_{part}"] for part in ("features", "text", "head_step"))
+    return training["ours_extraction"] / epochs + training["ours_cached_step"]
+
+
+def _memory(work: _Work, folder: Path) -> dict[str, int] | None:
+    """Peak bytes of training beyond the frozen weights: two images, each new and then again."""
+    images, backbone, encoder = [work.images() for _ in range(2)], work.network.backbone, work.network.text_encoder
+
+    def train(published: bool) -> None:
+        step, cache = work.trainer(published), FeatureCache(folder)
+        for image in images * 2:
+            if published:
+                text = encoder._encode(work.text)[None]
+                step(published_features(backbone, image), text.to(work.device))
+            else:
+                features = cache(image, backbone.identity, backbone._compute)
+                step(features, encoder([work.text])[0].to(work.device))
+
+    peaks = {}
+    for way in ("published", "ours"):
+        work.network.head.zero_grad()
+        peak = peak_bytes(lambda way=way: train(way == "published"), work.device)  # type: ignore[misc]
+        if peak is None:
+            return None
+        peaks[way] = peak + sum(p.nbytes for p in work.network.head.parameters())
+    return peaks
+
+
+def _growth(work: _Work, training: Mapping[str, float]) -> dict[str, Any]:
+    """Seconds an image against the image's side and the batch; seconds of a training against epochs and images."""
+    repeats = max(1, work.setting.repeats // 3)
+    by_size, by_batch = [], []
+    for size in work.setting.sizes:
+        image = work.images(size=size)
+        jobs = {
+            "published": lambda image=image: work.infer(image, published=True),
+            "ours": lambda image=image: work.infer(image, published=False),
+        }
+        by_size.append({"size": size, **side_by_side(jobs, repeats, work.device)})
+    for batch in work.setting.batches:
+        image = work.images(batch)
+        jobs = {"ours": lambda image=image: work.infer(image, published=False)}
+        by_batch.append({"batch": batch, "ours": side_by_side(jobs, repeats, work.device)["ours"] / batch})
+    epochs = [
+        {"epochs": n, **{way: n * _per_epoch(training, way, n) for way in ("published", "ours")}}
+        for n in (1, 5, 10, 25, 50, 100)
+    ]
+    images = [
+        {"images": n, **{way: n * EPOCHS * _per_epoch(training, way, EPOCHS) for way in ("published", "ours")}}
+        for n in (10, 100, 1000, 5716)
+    ]
+    return {
+        "inference_seconds_per_image_by_size": by_size,
+        "inference_seconds_per_image_by_batch": by_batch,
+        "training_seconds_per_image_by_epochs": epochs,
+        "training_seconds_of_50_epochs_by_images": images,
+    }
+
+
+def _options(setting: Setting, folders: tuple[Path, Path], device: torch.device, folder: Path) -> list[dict[str, Any]]:
+    """What is cheaper because it computes less than the paper; `textdiff compare` tells what that costs in accuracy."""
+    choices: dict[str, dict[str, Any]] = {
+        "as published": {},
+        "one time step": {"steps": setting.steps[:1]},
+        "one time step, without noise": {"steps": setting.steps[:1], "noise_seed": None},
+        "without the last block": {"blocks": sorted(setting.blocks)[:-1] or setting.blocks},
+    }
+    rows = []
+    for index, (name, choice) in enumerate(choices.items()):
+        work = _Work(setting, _network(setting, folders, device, **choice), device)
+        backbone, image, step = work.network.backbone, work.images(), work.trainer(published=False)
+        text, cache = work.network.text_encoder([work.text])[0].to(device), FeatureCache(folder / f"option{index}")
+        jobs: dict[str, Callable[[], Any]] = {
+            "inference": partial(work.infer, image, published=False),
+            "cached_step": lambda: step(cache(image, backbone.identity, backbone._compute), text),  # noqa: B023
+        }
+        seconds = side_by_side(jobs, max(1, setting.repeats // 3), device)
+        (entry,) = cache.folder.rglob("*.safetensors")
+        options = {"blocks": backbone.blocks, "steps": backbone.steps, "noise_seed": backbone.noise_seed}
+        rows.append({"option": name, **options, "seconds": seconds, "cache_bytes_per_image": entry.stat().st_size})
+    return rows
+
+
+def _machine(device: torch.device) -> dict[str, Any]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        if device.type == "cpu":
+            found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+            name = found[1] if found else name
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "device": f"{name}" if device.type == "cuda" else f"{name}, {torch.backends.cpu.get_cpu_capability()}",
+        "threads": torch.get_num_threads(),
+        "load_before": load,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _plot(report: Mapping[str, Any], path: Path) -> None:
+    try:
+        import matplotlib
+    except ImportError:
+        print(f"no {path}: for a plot, pip install 'textdiff-monai[plot]'")
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    colours = {"published": "tab:gray", "ours": "tab:blue"}
+    figure, ((parts, sizes), (epochs, memory)) = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+    growth, training = report["growth"], report["training"]
+
+    def lines(axes: Any, rows: Sequence[Mapping[str, float]], x: str, label: str, title: str) -> None:
+        for way, colour in colours.items():
+            points = [(row[x], row[way]) for row in rows if way in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), "o-", color=colour, label=way)
+        axes.set(xlabel=label, ylabel="seconds", title=title, yscale="log")
+        axes.legend()
+
+    names = ["published_features", "published_head_step", "ours_extraction", "ours_cached_step"]
+    parts.barh(
+        [name.replace("_", " ") for name in reversed(names)],
+        [training[name] for name in reversed(names)],
+        color=[colours[name.split("_")[0]] for name in reversed(names)],
+    )
+    parts.set(xlabel="seconds", title="training, an image")
+    lines(sizes, growth["inference_seconds_per_image_by_size"], "size", "side in pixels", "inference, an image")
+    rows = growth["training_seconds_per_image_by_epochs"]
+    lines(epochs, rows, "epochs", "epochs", "training, an image, all epochs")
+    if report["training_memory_bytes"]:
+        used = report["training_memory_bytes"]
+        memory.bar(list(colours), [used[way] / 2**20 for way in colours], color=list(colours.values()))
+    memory.set(ylabel="MiB", title="peak of training beyond the frozen weights")
+    figure.suptitle(f"{report['config']}, {report['machine']['device']}, {report['machine']['threads']} threads")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def summary(report: Mapping[str, Any]) -> Iterator[str]:
+    """The figures that matter, a line each."""
+    machine, seconds = report["machine"], report["inference"]["seconds"]["ours"]
+    yield f"{report['config']} on {machine['device']}, {machine['threads']} threads, load {machine['load_before']}"
+    meanings = {
+        "inference_fp32": "times faster: inference, float32",
+        "inference_best": f"times faster: inference, {min(seconds, key=seconds.get)}",
+        "training_50_epochs": f"times faster: training over {EPOCHS} epochs, extraction included",
+        "cached_step": "times faster: a training step on cached features",
+        "training_memory": "of the memory: training, beyond the frozen weights",
+        "over_floor": "times the floor: inference, float32",
+    }
+    for name, meaning in meanings.items():
+        value = report["ratios"][name]
+        yield f"  {'not measured' if value is None else f'{value:.2f}':>12s} {meaning}"
+    yield f"  {report['max_relative_error']:12.1e} largest relative error of the logits, float32"
