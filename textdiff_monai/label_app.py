@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import monai.bundle
 import torch
 from fastapi import HTTPException
+from monailabel.endpoints import infer as endpoint
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelException
 from monailabel.tasks.activelearning.first import First
@@ -112,6 +114,7 @@ class App(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         for name in _TALKATIVE:
             logging.getLogger(f"monailabel.{name}").addFilter(_no_request)
+        endpoint.json = _JsonObject
         self.bundles = sorted(path.parent for path in (Path(app_dir) / "model").glob("*/configs"))
         super().__init__(
             app_dir=app_dir,
@@ -137,21 +140,19 @@ class App(MONAILabelApp):
 
     def infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
         """As in the stock app, but what the client got wrong is a 4xx that says so."""
+        for name in ("text", "model", "image", "device"):
+            if not isinstance(request.get(name, ""), str | None):
+                expected = "one sentence, as a string" if name == "text" else "a string"
+                raise HTTPException(422, f"{name}: expected {expected}, got a {type(request[name]).__name__}")
         text, image, device = request.get("text"), request.get("image"), request.get("device")
-        if text is not None and not isinstance(text, str):
-            raise HTTPException(422, f"text: expected one sentence, as a string, got a {type(text).__name__}")
         if request.get("model") not in self._infers:
             raise HTTPException(404, f"model: expected one of {', '.join(self._infers)}")
         if device and name_to_device(device) not in map(name_to_device, device_list()):
             raise HTTPException(
                 422, f"device: expected one of {', '.join(device_list())}"
             )  # which goes into the configuration
-        if (
-            isinstance(image, str)
-            and not os.path.exists(image)
-            and not (datastore or self._datastore).get_image_uri(image)
-        ):
-            raise HTTPException(404, f"image: there is no {image[:100]!r} in the studies")
+        if not image or not (os.path.exists(image) or (datastore or self._datastore).get_image_uri(image)):
+            raise HTTPException(404, f"image: there is no {(image or '')[:100]!r} in the studies")
         _logger.info(f"Infer: {request['model']} on {image} with {len(text or '')} characters of text")
         try:
             return super().infer(request, datastore)
@@ -160,6 +161,22 @@ class App(MONAILabelApp):
 
     def _download_dcmqi_tools(self) -> None:
         """Never: the server contacts nothing but its studies. DICOM SEG needs ``itkimage2segimage`` on the PATH."""
+
+
+class _JsonObject:
+    """Stands in for ``json`` where the server reads ``params``: what is no JSON object is a 422 there, not a 500."""
+
+    dumps = staticmethod(json.dumps)
+
+    @staticmethod
+    def loads(params: str) -> dict[str, Any]:
+        try:
+            read = json.loads(params)
+        except (ValueError, RecursionError) as error:
+            raise HTTPException(422, f"params: expected a JSON object; {error}") from error
+        if not isinstance(read, dict):
+            raise HTTPException(422, f"params: expected a JSON object, got {params[:20]!r}")
+        return read
 
 
 def _no_request(record: logging.LogRecord) -> bool:

@@ -73,9 +73,8 @@ def serve(
 
     # By default every web page may call the server. The setting cannot stay: upstream fails to print it.
     settings.MONAI_LABEL_CORS_ORIGINS = [url]
-    web = importlib.import_module("monailabel.app").app
+    importlib.import_module("monailabel.app")
     settings.MONAI_LABEL_CORS_ORIGINS = []
-    web.add_exception_handler(json.JSONDecodeError, _not_json)
     main = Main()
     options = {"app": app, "studies": studies, "host": host, "port": port}
     command = [part for name, value in options.items() for part in (f"--{name}", str(value))]
@@ -130,12 +129,6 @@ def _module(name: str) -> ModuleType:
 
 def _missing(*_: Any, **__: Any) -> None:
     raise ModuleNotFoundError("torchvision is not installed")
-
-
-def _not_json(_: Any, error: Exception) -> Any:
-    from fastapi.responses import JSONResponse
-
-    return JSONResponse({"detail": f"params: expected a JSON object; {error}"}, 422)
 
 
 def _settle() -> None:
