@@ -13,7 +13,7 @@ _MODULES = {
     "checks": ["check_datalist", "read_array"],
     "data": ["DataError", "draw_labelled", "load_datalist", "load_images"],
     "features": ["FeatureCache", "cache_folder"],
-    "handlers": ["FeatureReport", "History", "MetricsReport", "Progress"],
+    "handlers": ["BestModel", "FeatureReport", "History", "MetricsReport", "Progress"],
     "head": ["SegmentationHead"],
     "inferer": ["TextInferer", "TextToMetad"],
     "network": ["TextDiff"],

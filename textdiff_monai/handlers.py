@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,8 +33,7 @@ class Progress:
     """
 
     def __init__(self, path: str, state: Mapping[str, Any], interval: int = 1, resume: bool = True) -> None:
-        # Distributed wrappers come and go between runs; what they wrap is what is kept.
-        self.state = {name: getattr(item, "module", item) for name, item in state.items()}
+        self.state = _unwrapped(state)
         self.path, self.interval, self.resume = Path(path), interval, resume
 
     def attach(self, engine: Engine) -> None:
@@ -48,13 +48,7 @@ class Progress:
             engine.add_event_handler(Events.COMPLETED, self.save)
 
     def save(self, engine: Engine) -> None:
-        if idist.get_rank() > 0:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(self.path.name + ".part")
-        states = {name: item.state_dict() for name, item in (self.state | {"engine": engine}).items()}
-        torch.save(states, partial)
-        os.replace(partial, self.path)
+        _save(self.path, self.state | {"engine": engine})
 
     def load(self, engine: Engine) -> None:
         if not self.path.exists():
@@ -66,6 +60,36 @@ class Progress:
         engine.load_state_dict(saved["engine"])
         engine.state.max_epochs = max_epochs
         engine.logger.info(f"going on from epoch {engine.state.epoch} of {self.path}")
+
+
+class BestModel:
+    """Keeps the weights of the evaluation with the highest key metric in one file, written whole.
+
+    With MONAI's ``CheckpointSaver`` a run that goes on has forgotten the best score and may keep a worse model instead,
+    and the file is deleted before the next is written.
+
+    Args:
+        path: of the file.
+        state: named objects with ``state_dict``.
+    """
+
+    def __init__(self, path: str, state: Mapping[str, Any]) -> None:
+        self.path, self.state, self.score = Path(path), _unwrapped(state), -math.inf
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def save(self, engine: Engine) -> None:
+        score = float(engine.state.metrics[engine.state.key_metric_name])  # type: ignore[attr-defined]
+        if score > self.score:
+            self.score = score
+            _save(self.path, self.state)
+
+    def state_dict(self) -> dict[str, float]:
+        return {"score": self.score}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.score = state["score"]
 
 
 class History:
@@ -165,3 +189,18 @@ class MetricsReport:
         for name, value in metrics.items():
             engine.logger.info(f"{name}: {value:.4f}")
         engine.logger.info(f"written: {self.folder}/metrics.json, metrics.csv, cases.csv")
+
+
+def _unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Distributed wrappers come and go between runs; what they wrap is what is kept."""
+    return {name: getattr(item, "module", item) for name, item in state.items()}
+
+
+def _save(path: Path, state: Mapping[str, Any]) -> None:
+    """States in a file that is whole at any time; written by one process."""
+    if idist.get_rank() > 0:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    torch.save({name: item.state_dict() for name, item in state.items()}, partial)
+    os.replace(partial, path)
