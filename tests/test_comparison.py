@@ -42,7 +42,10 @@ def test_every_network_is_measured_and_a_stopped_comparison_goes_on(
         "resize": 32,
     }
     arguments = (str(data_folder), str(tmp_path / "out"), (2,))
-    compare(*arguments, seeds=1, iterations=2, unet_iterations=4, backbone=str(unet_folder), **options)
+    with pytest.raises(ValueError, match="expected some of pretrained, random, unet"):
+        compare(*arguments, networks=["u-net"])
+    for networks in (["unet"], ["pretrained", "random"]):
+        compare(*arguments, 1, iterations=2, unet_iterations=4, backbone=str(unet_folder), networks=networks, **options)
     capsys.readouterr()
     table = compare(*arguments, seeds=2, iterations=2, unet_iterations=4, backbone=str(unet_folder), **options)
     printed = capsys.readouterr().out
@@ -55,5 +58,5 @@ def test_every_network_is_measured_and_a_stopped_comparison_goes_on(
     ]
     assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == table
     runs = read_rows(tmp_path / "out" / "runs.csv")
-    assert [run["iterations"] for run in runs] == ["2", "2", "4"] * 2
+    assert [run["iterations"] for run in runs] == ["4", "2", "2", "2", "2", "4"]
     assert all(0 <= float(run["mean_dice"]) <= 1 for run in runs)

@@ -173,7 +173,8 @@ def compare(  # type: ignore[no-untyped-def]
         seeds: repetitions with other images.
         iterations: training steps of TextDiff's head.
         unet_iterations: training steps of the U-Net.
-        options: of train.json, such as --resize 256 or --backbone FOLDER.
+        options: --networks "[pretrained]" for some of them, and those of train.json, such as --resize 256 or
+            --backbone FOLDER.
     """
     from textdiff_monai.comparison import compare
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -35,6 +36,7 @@ def compare(
     iterations: int = 400,
     unet_iterations: int = 800,
     backbone: str | None = None,
+    networks: Sequence[str] = NETWORKS,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Trains every network on ``labelled`` images for each seed, through the bundle, and measures it on the test split.
@@ -50,18 +52,24 @@ def compare(
         iterations: training steps of TextDiff's head, of one image each.
         unet_iterations: those of the U-Net, whose steps are cheaper; the seconds are in the table.
         backbone: diffusers folder; default the one in the bundle.
+        networks: those to train, of ``NETWORKS``.
         options: overrides of ``train.json`` for all.
 
     Returns:
         One row for each network and number of images: mean and standard deviation over the seeds.
+
+    Raises:
+        ValueError: for another network.
     """
+    if unknown := set(networks) - set(NETWORKS):
+        raise ValueError(f"networks {sorted(unknown)}: expected some of {', '.join(NETWORKS)}")
     root = Path(folder)
     trained = backbone or f"{bundle_root()}/models/diffusion_unet"
     untrained = root / "random_unet"
     if not untrained.exists():
         random_backbone(trained, untrained)
     done = {(run["network"], int(run["labelled"]), int(run["seed"])): run for run in read_rows(root / "runs.csv")}
-    for seed, count, network in _runs(labelled, seeds):
+    for seed, count, network in product(range(seeds), labelled, networks):
         if (network, count, seed) in done:
             continue
         steps = unet_iterations if network == "unet" else iterations
@@ -86,13 +94,9 @@ def compare(
         row = {"network": network, "labelled": count, "seed": seed, "iterations": epochs * count, "seconds": seconds}
         done[network, count, seed] = row | {name: metrics[name] for name in ("mean_dice", "mean_iou", "dataset_dice")}
         write_rows(root / "runs.csv", list(done.values()))
-    table = _table(list(done.values()), labelled, seeds)
+    table = _table(list(done.values()), labelled, seeds, networks)
     (root / "comparison.json").write_text(json.dumps(table, indent=2) + "\n")
     return table
-
-
-def _runs(labelled: Sequence[int], seeds: int) -> Iterator[tuple[int, int, str]]:
-    return ((seed, count, network) for seed in range(seeds) for count in labelled for network in NETWORKS)
 
 
 def _run_bundle(run_id: str, network: str, overlays: Sequence[str], overrides: dict[str, Any]) -> None:
@@ -101,22 +105,21 @@ def _run_bundle(run_id: str, network: str, overlays: Sequence[str], overrides: d
     monai.bundle.run(run_id, config_file=files, **overrides)
 
 
-def _table(runs: Sequence[dict[str, Any]], labelled: Sequence[int], seeds: int) -> list[dict[str, Any]]:
+def _table(
+    runs: Sequence[dict[str, Any]], labelled: Sequence[int], seeds: int, networks: Sequence[str]
+) -> list[dict[str, Any]]:
     rows = []
-    for count in labelled:
-        for network in NETWORKS:
-            own = [
-                r for r in runs if r["network"] == network and int(r["labelled"]) == count and int(r["seed"]) < seeds
-            ]
-            dice = [float(run["mean_dice"]) for run in own]
-            rows.append(
-                {
-                    "labelled": count,
-                    "network": network,
-                    "mean_dice": mean(dice),
-                    "sd": stdev(dice) if len(dice) > 1 else 0.0,
-                    "seeds": len(dice),
-                    "seconds": mean(float(run["seconds"]) for run in own),
-                }
-            )
+    for count, network in product(labelled, networks):
+        own = [r for r in runs if r["network"] == network and int(r["labelled"]) == count and int(r["seed"]) < seeds]
+        dice = [float(run["mean_dice"]) for run in own]
+        rows.append(
+            {
+                "labelled": count,
+                "network": network,
+                "mean_dice": mean(dice),
+                "sd": stdev(dice) if len(dice) > 1 else 0.0,
+                "seeds": len(dice),
+                "seconds": mean(float(run["seconds"]) for run in own),
+            }
+        )
     return rows
