@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -232,6 +233,15 @@ ODD = {
     "half a character": f"left \ud83d {SECRET}",
 }
 NO_STRINGS = {"number": 5, "list": [SECRET, "$1+1"], "object": {"_target_": SECRET}, "true": True}
+
+
+def test_the_readmes_commands(ours, tmp_path):
+    readme = (BUNDLE.parent / "README.md").read_text().splitlines()
+    assert any(line.startswith("textdiff label-server STUDIES") for line in readme)  # which is how `ours` was started
+    (request,) = (line for line in readme if line.startswith("curl "))
+    words = shlex.split(request.replace("IMAGE_ID", "rgb").replace("http://127.0.0.1:8000", ours.url))
+    subprocess.run(words, cwd=tmp_path, check=True, timeout=300)
+    assert np.asarray(Image.open(tmp_path / "mask.png")).shape == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("prompt", ODD)
