@@ -18,9 +18,9 @@ HEAD = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8
 def options(unet_folder, bert_folder, tmp_path):
     """A network with random weights, large enough that its masks are mixed."""
     torch.manual_seed(3)
-    group = ("group", {"num_groups": 8})
+    norm = ("instance", {"affine": True})
     network = TextDiff(
-        DiffusionBackbone(unet_folder, (1, 3), (50,)), TextEncoder(bert_folder), head=HEAD | {"norm": group}
+        DiffusionBackbone(unet_folder, (1, 3), (50,)), TextEncoder(bert_folder), head=HEAD | {"norm": norm}
     )
     for parameter in network.head.parameters():
         torch.nn.init.normal_(parameter, 0.0, 0.3)

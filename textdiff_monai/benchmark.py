@@ -84,7 +84,7 @@ SETTINGS = {
         blocks=(1, 3, 5),
         size=128,
         head={"channels": 128, "heads": 4, "head_channels": 32, "hidden_channels": (64, 32)}
-        | {"norm": ("group", {"num_groups": 8})},
+        | {"norm": ("instance", {"affine": True})},
         sizes=(64, 128, 256),
         batches=(1, 2, 4, 8),
         repeats=11,

@@ -30,7 +30,7 @@ class SegmentationHead(nn.Module):
         heads, head_channels: attention heads, and channels of each.
         hidden_channels: widths of the classifier's two hidden layers.
         norm: of the hidden layers, as MONAI names them. "batch" is the paper's; its running statistics are of little
-            use where batches are single images, ``("group", {"num_groups": 8})`` has none.
+            use where batches are single images, ``("instance", {"affine": True})`` has none.
     """
 
     def __init__(
