@@ -46,7 +46,7 @@ def benchmark(
 
     Returns:
         The report. Its ``ratios`` are speeds (published time over ours), ``training_memory`` (ours over published) and
-        ``over_floor`` (ours over the time that the remaining multiply-adds take at the machine's rate).
+        ``over_floor`` (ours over the time that the computed multiply-adds take at the machine's rate).
     """
     if isinstance(config, str) and config not in SETTINGS:
         raise ValueError(f"config is {config!r}: expected one of {', '.join(SETTINGS)}")
