@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from published import adm_shapes, fill, head_shapes
 
 from textdiff_monai import DiffusionBackbone, SegmentationHead
-from textdiff_monai.benchmark import Setting, benchmark, summary
+from textdiff_monai.benchmark import benchmark, summary
 from textdiff_monai.measure import multiply_adds, peak_bytes, side_by_side
 from textdiff_monai.reference import published_features, published_head, published_logits
+from textdiff_monai.setting import Setting
 from textdiff_monai.weights import import_adm, load_published_head
 
 CPU = torch.device("cpu")

@@ -13,6 +13,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor
 
+from textdiff_monai import convolution
 from textdiff_monai.features import FeatureCache
 from textdiff_monai.frozen import Frozen, content_hash
 
@@ -137,8 +138,14 @@ class DiffusionBackbone(Frozen):
         signal = self.alphas_cumprod[list(steps)][:, None, None, None, None]
         noise = self.noise(*image.shape[-2:]).to(image)
         noisy = signal.sqrt().to(image) * image + (1 - signal).sqrt().to(image) * noise  # (steps, B, C, H, W)
-        maps = self._activations(noisy.flatten(0, 1), torch.tensor(steps, device=image.device))
-        return [scale.unflatten(0, noisy.shape[:2]).transpose(0, 1).flatten(1, 2) for scale in maps]
+        hidden, times = noisy.flatten(0, 1), torch.tensor(steps, device=image.device)
+        wide = self.unet.config["block_out_channels"][0] >= convolution.CHANNELS
+        if wide and convolution.convolutions_can_be_short(hidden):
+            with convolution.ShortConvolutions():
+                maps = self._activations(hidden.contiguous(memory_format=torch.channels_last), times)
+        else:
+            maps = self._activations(hidden, times)
+        return [scale.unflatten(0, noisy.shape[:2]).transpose(0, 1).flatten(1, 2).contiguous() for scale in maps]
 
     def _activations(self, hidden: Tensor, time: Tensor) -> list[Tensor]:
         """The chosen blocks' activations for images noised to each of some times; nothing after them is computed."""

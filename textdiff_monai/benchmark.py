@@ -9,91 +9,25 @@ import platform
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
 from monai.losses import DiceCELoss
 from torch import Tensor
 from tqdm import tqdm
-from transformers import BertConfig, BertModel
 
-from textdiff_monai.backbone import DiffusionBackbone
-from textdiff_monai.bundle import bundle_root
 from textdiff_monai.features import FeatureCache
 from textdiff_monai.grammar import sentences
-from textdiff_monai.language import train_tokenizer
 from textdiff_monai.measure import DTYPES, error, in_precision, matrix_rate, multiply_adds, peak_bytes, side_by_side
 from textdiff_monai.network import TextDiff
+from textdiff_monai.plot import plot
 from textdiff_monai.reference import published_features, published_head, published_logits
-from textdiff_monai.text import TextEncoder
+from textdiff_monai.setting import SETTINGS, Setting, build_network, frozen_folders
 
 EPOCHS = 50
-# OpenAI's unconditional 256 x 256 model, as `import-adm` reads it.
-_ADM_256 = {
-    "sample_size": 256,
-    "in_channels": 3,
-    "out_channels": 6,
-    "block_out_channels": (256, 256, 512, 512, 1024, 1024),
-    "layers_per_block": 2,
-    "down_block_types": ("ResnetDownsampleBlock2D",) * 3 + ("AttnDownBlock2D",) * 3,
-    "up_block_types": ("AttnUpBlock2D",) * 3 + ("ResnetUpsampleBlock2D",) * 3,
-    "downsample_type": "resnet",
-    "upsample_type": "resnet",
-    "resnet_time_scale_shift": "scale_shift",
-    "attention_head_dim": 64,
-    "attn_norm_num_groups": 32,
-    "norm_eps": 1e-5,
-    "flip_sin_to_cos": True,
-    "freq_shift": 0,
-}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is measured: a network, an image size and how often.
-
-    Attributes:
-        blocks, steps: of the backbone.
-        size: side of the square images, in pixels.
-        head: options of the head; the paper's by default.
-        unet: options of a UNet that is filled with random numbers; None is the one that ships.
-        text_channels: width of a BERT filled the same way; None is the encoder that ships.
-        sizes, batches: for the growth of inference with the image's side and the batch.
-        repeats: timings of each, of which the median counts.
-    """
-
-    blocks: tuple[int, ...]
-    size: int
-    steps: tuple[int, ...] = (50, 150, 250)
-    head: Mapping[str, Any] = field(default_factory=dict)
-    unet: Mapping[str, Any] | None = None
-    text_channels: int | None = None
-    sizes: tuple[int, ...] = ()
-    batches: tuple[int, ...] = ()
-    repeats: int = 3
-
-
-SETTINGS = {
-    # train.json as it is.
-    "tiny": Setting(
-        blocks=(1, 3, 5),
-        size=128,
-        head={"channels": 128, "heads": 4, "head_channels": 32, "hidden_channels": (64, 32)}
-        | {"norm": ("instance", {"affine": True})},
-        sizes=(64, 128, 256),
-        batches=(1, 2, 4, 8),
-        repeats=11,
-    ),
-    # qata_cov19.json: the paper's encoders.
-    "adm-256": Setting(
-        blocks=(4, 6, 8, 12), size=256, unet=_ADM_256, text_channels=768, sizes=(128, 256), batches=(1, 2)
-    ),
-}
 
 
 def benchmark(
@@ -112,7 +46,7 @@ def benchmark(
 
     Returns:
         The report. Its ``ratios`` are speeds (published time over ours), ``training_memory`` (ours over published) and
-        ``over_floor`` (ours over the time that the remaining multiply-adds take at the machine's rate).
+        ``over_floor`` (ours over the time that the computed multiply-adds take at the machine's rate).
     """
     if isinstance(config, str) and config not in SETTINGS:
         raise ValueError(f"config is {config!r}: expected one of {', '.join(SETTINGS)}")
@@ -124,7 +58,7 @@ def benchmark(
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n")
-    _plot(report, path.with_suffix(".png"))
+    plot(report, path.with_suffix(".png"))
     return report
 
 
@@ -136,8 +70,8 @@ def _report(setting: Setting, device: torch.device, folder: Path, progress: bool
             stages.update()
 
         stage("weights")
-        folders = _frozen(setting, folder)
-        network = _network(setting, folders, device)
+        folders = frozen_folders(setting, folder)
+        network = build_network(setting, folders, device)
         work = _Work(setting, network, device)
         stage("matrix rates")
         rates = {name: matrix_rate(dtype, device) for name, dtype in DTYPES.items()}
@@ -213,43 +147,6 @@ class _Work:
             return loss.item()
 
         return step
-
-
-def _frozen(setting: Setting, folder: Path) -> tuple[Path, Path]:
-    """Folders of the UNet and of the text encoder: those that ship, or filled with random numbers."""
-    unet, text = (Path(bundle_root()) / "models" / name for name in ("diffusion_unet", "text_encoder"))
-    torch.manual_seed(0)
-    if setting.unet is not None:
-        unet = folder / "unet"
-        _fill(UNet2DModel(**setting.unet)).save_pretrained(unet)
-    if setting.text_channels is not None:
-        text = folder / "text"
-        tokenizer = train_tokenizer(islice(sentences(seed=0), 2000))
-        tokenizer.model_max_length = 512
-        tokenizer.save_pretrained(text)
-        width = setting.text_channels
-        heads, inner = max(1, width // 64), 4 * width
-        config = BertConfig(
-            vocab_size=len(tokenizer), hidden_size=width, num_attention_heads=heads, intermediate_size=inner
-        )
-        BertModel(config).save_pretrained(text)
-    return unet, text
-
-
-def _network(setting: Setting, folders: tuple[Path, Path], device: torch.device, **options: Any) -> TextDiff:
-    backbone = DiffusionBackbone(folders[0], **{"blocks": setting.blocks, "steps": setting.steps} | options)
-    return TextDiff(backbone, TextEncoder(folders[1]), head=dict(setting.head)).to(device)
-
-
-@torch.no_grad()
-def _fill(module: UNet2DModel) -> UNet2DModel:
-    """Random weights that neither blow activations up nor let them fade."""
-    for name, parameter in module.named_parameters():
-        if parameter.ndim > 1:
-            parameter.normal_(0.0, parameter[0].numel() ** -0.5)
-        else:
-            parameter.normal_(float(name.endswith("weight")), 0.1)
-    return module
 
 
 def _inference(work: _Work, rates: Mapping[str, float]) -> dict[str, Any]:
@@ -380,7 +277,7 @@ def _options(setting: Setting, folders: tuple[Path, Path], device: torch.device,
     }
     rows = []
     for index, (name, choice) in enumerate(choices.items()):
-        work = _Work(setting, _network(setting, folders, device, **choice), device)
+        work = _Work(setting, build_network(setting, folders, device, **choice), device)
         backbone, image, step = work.network.backbone, work.images(), work.trainer(published=False)
         text, cache = work.network.text_encoder([work.text])[0].to(device), FeatureCache(folder / f"option{index}")
         jobs: dict[str, Callable[[], Any]] = {
@@ -408,46 +305,6 @@ def _machine(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-
-
-def _plot(report: Mapping[str, Any], path: Path) -> None:
-    try:
-        import matplotlib
-    except ImportError:
-        print(f"no {path}: for a plot, pip install 'textdiff-monai[plot]'")
-        return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    colours = {"published": "tab:gray", "ours": "tab:blue"}
-    figure, ((parts, sizes), (epochs, memory)) = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
-    growth, training = report["growth"], report["training"]
-
-    def lines(axes: Any, rows: Sequence[Mapping[str, float]], x: str, label: str, title: str) -> None:
-        for way, colour in colours.items():
-            points = [(row[x], row[way]) for row in rows if way in row]
-            if points:
-                axes.plot(*zip(*points, strict=True), "o-", color=colour, label=way)
-        axes.set(xlabel=label, ylabel="seconds", title=title, yscale="log")
-        axes.legend()
-
-    names = ["published_features", "published_head_step", "ours_extraction", "ours_cached_step"]
-    parts.barh(
-        [name.replace("_", " ") for name in reversed(names)],
-        [training[name] for name in reversed(names)],
-        color=[colours[name.split("_")[0]] for name in reversed(names)],
-    )
-    parts.set(xlabel="seconds", title="training, an image")
-    lines(sizes, growth["inference_seconds_per_image_by_size"], "size", "side in pixels", "inference, an image")
-    rows = growth["training_seconds_per_image_by_epochs"]
-    lines(epochs, rows, "epochs", "epochs", "training, an image, all epochs")
-    if report["training_memory_bytes"]:
-        used = report["training_memory_bytes"]
-        memory.bar(list(colours), [used[way] / 2**20 for way in colours], color=list(colours.values()))
-    memory.set(ylabel="MiB", title="peak of training beyond the frozen weights")
-    figure.suptitle(f"{report['config']}, {report['machine']['device']}, {report['machine']['threads']} threads")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def summary(report: Mapping[str, Any]) -> Iterator[str]:

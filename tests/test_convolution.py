@@ -1,0 +1,154 @@
+"""Short convolutions: the same numbers, only where they may be, and in the thread that asked for them only."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from textdiff_monai import convolution
+from textdiff_monai.convolution import ShortConvolutions, convolutions_can_be_short
+from textdiff_monai.measure import multiply_adds
+from textdiff_monai.reference import published_features
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """Every way is taken by small tensors."""
+    for name, value in {"CHANNELS": 2, "_SMALL": 16, "_LARGE": 32, "_MANY": 12, "_BAND": 4, "_WIDE_BAND": 6}.items():
+        monkeypatch.setattr(convolution, name, value)
+
+
+@pytest.fixture
+def ways(monkeypatch):
+    """Names of the ways taken, in turn."""
+    taken = []
+    winograd, one_product = ShortConvolutions._winograd, convolution._one_product
+    monkeypatch.setattr(ShortConvolutions, "_winograd", lambda *a: (taken.append("winograd"), winograd(*a))[1])
+    monkeypatch.setattr(convolution, "_one_product", lambda *a: (taken.append("product"), one_product(*a))[1])
+    return taken
+
+
+def case(count=1, channels=5, out=7, height=8, width=12):
+    generator = torch.Generator().manual_seed(height * width + channels)
+    shapes = (count, channels, height, width), (out, channels, 3, 3), (out,)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def short(*args, **kwargs):
+    with ShortConvolutions():
+        return F.conv2d(*args, **kwargs)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("options", "way"),
+    [
+        ({}, "winograd"),
+        ({"count": 3, "height": 4, "width": 20}, "winograd"),
+        ({"height": 20, "width": 16}, "winograd"),  # weights in order; bands that do not divide the height
+        ({"height": 32, "width": 4, "channels": 2, "out": 2}, "winograd"),
+        ({"height": 4, "width": 4, "count": 2}, "product"),
+        ({"height": 3, "width": 5}, "product"),
+        ({"height": 9, "width": 12}, None),
+        ({"height": 8, "width": 10}, None),
+        ({"channels": 1}, None),
+    ],
+)
+def test_it_equals_pytorchs_convolution(options, way, bias, layout, ways):
+    image, weight, offset = case(**options)
+    arguments = image.contiguous(memory_format=layout), weight, offset if bias else None
+    ours, theirs = short(*arguments, padding=1), F.conv2d(*arguments, padding=1)
+    assert ways == ([way] if way else [])
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"padding": 2}, {"padding": 1, "stride": 2}, {"padding": 1, "dilation": 2}, {"padding": "same"}],
+)
+def test_another_convolution_is_pytorchs(options, ways):
+    arguments = case()
+    torch.testing.assert_close(short(*arguments, **options), F.conv2d(*arguments, **options), rtol=0, atol=0)
+    assert not ways
+
+
+def test_a_gradient_another_precision_autocast_and_a_trace_are_pytorchs(ways):
+    image, weight, bias = case()
+    assert short(image, weight.requires_grad_(), bias, padding=1).requires_grad
+    weight.requires_grad_(False)
+    assert short(image.double(), weight.double(), bias.double(), padding=1).dtype == torch.float64
+    with torch.autocast("cpu", torch.bfloat16):
+        assert short(image, weight, bias, padding=1).dtype == torch.bfloat16
+    trace = torch.jit.trace(lambda x: short(x, weight, bias, padding=1), image, check_trace=False)
+    assert "aten::_convolution" in str(trace.graph)
+    assert not ways
+    assert convolutions_can_be_short(image, weight, None)
+
+
+def test_scratch_memory_is_used_again_and_given_up_when_far_too_much():
+    mode = ShortConvolutions()
+    first = mode._take("a", 100)
+    assert mode._take("a", 5, 10).data_ptr() == first.data_ptr()
+    assert mode._take("a", 10).untyped_storage().nbytes() == 40
+
+
+def test_fewer_multiply_adds_are_counted():
+    arguments = case(channels=64, out=64, height=32, width=32)
+    plain, less = (multiply_adds(lambda way=way: way(*arguments, padding=1))[1] for way in (F.conv2d, short))
+    assert 0 < less < 0.6 * plain
+
+
+def test_only_the_thread_that_entered_takes_the_short_way(ways):
+    layer = nn.Conv2d(4, 4, 3, padding=1).requires_grad_(False)
+    image = torch.randn(1, 4, 8, 8)
+    with ThreadPoolExecutor(1) as pool, ShortConvolutions():
+        pool.submit(layer, image).result()
+        assert not ways
+        layer(image)
+    layer(image)
+    assert ways == ["winograd"]
+
+
+def test_features_agree_with_the_published_way_which_stays_plain(network, ways, monkeypatch):
+    monkeypatch.setattr(convolution, "_SMALL", 64)
+    monkeypatch.setattr(convolution, "_LARGE", 65)
+    backbone, image = network.backbone, torch.rand(2, 3, 16, 16) * 2 - 1
+    expected = published_features(backbone, image)
+    assert not ways
+    for ours, theirs in zip(backbone(image), expected, strict=True):
+        assert (ours - theirs).abs().max() <= 2e-5 * theirs.abs().max()
+    assert set(ways) == {"winograd", "product"}
+
+
+def test_features_of_threads_at_once_are_those_of_one_after_the_other(network):
+    images = [torch.rand(1, 3, 16, 16) * 2 - 1 for _ in range(8)]
+    alone = [network.backbone(image) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(network.backbone, images))
+    for first, second in zip(alone, together, strict=True):
+        for ours, theirs in zip(first, second, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_trace_of_the_backbone_holds_convolutions(network, ways):
+    trace = torch.jit.trace(network.backbone, torch.zeros(1, 3, 16, 16), check_trace=False)
+    assert not ways
+    assert "_convolution" in str(trace.inlined_graph)
+
+
+def test_autocast_leaves_the_backbone_to_pytorch(network, monkeypatch):
+    monkeypatch.setattr(convolution, "ShortConvolutions", None)  # would fail if it was entered
+    with torch.autocast("cpu", torch.bfloat16):
+        network.backbone(torch.zeros(1, 3, 16, 16))
+
+
+def test_a_narrow_unet_is_pytorchs(network, ways, monkeypatch):
+    monkeypatch.setattr(convolution, "CHANNELS", 1024)
+    network.backbone(torch.zeros(1, 3, 16, 16))
+    assert not ways
