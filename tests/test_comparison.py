@@ -45,9 +45,9 @@ def test_every_network_is_measured_and_a_stopped_comparison_goes_on(
     with pytest.raises(ValueError, match="expected some of pretrained, random, unet"):
         compare(*arguments, networks=["u-net"])
     for networks in (["unet"], ["pretrained", "random"]):
-        compare(*arguments, 1, iterations=2, unet_iterations=4, backbone=str(unet_folder), networks=networks, **options)
+        compare(*arguments, 1, iterations=2, backbone=str(unet_folder), networks=networks, **options)
     capsys.readouterr()
-    table = compare(*arguments, seeds=2, iterations=2, unet_iterations=4, backbone=str(unet_folder), **options)
+    table = compare(*arguments, seeds=2, iterations=2, backbone=str(unet_folder), **options)
     printed = capsys.readouterr().out
     assert "seed 1" in printed
     assert "seed 0" not in printed
@@ -58,5 +58,5 @@ def test_every_network_is_measured_and_a_stopped_comparison_goes_on(
     ]
     assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == table
     runs = read_rows(tmp_path / "out" / "runs.csv")
-    assert [run["iterations"] for run in runs] == ["4", "2", "2", "2", "2", "4"]
+    assert [run["iterations"] for run in runs] == ["2"] * 6
     assert all(0 <= float(run["mean_dice"]) <= 1 for run in runs)

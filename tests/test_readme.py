@@ -120,7 +120,7 @@ def _run_verb(words, options, monkeypatch):
         for name in textdiff_monai.fetch.FETCHERS:
             monkeypatch.setitem(textdiff_monai.fetch.FETCHERS, name, lambda target: target)
     if verb == "compare":
-        words = [*words, "--seeds", "1", "--iterations", "2", "--unet_iterations", "2", "--labelled", "2"]
+        words = [*words, "--seeds", "1", "--iterations", "2", "--labelled", "2"]
     if verb == "compare" or "--checkpoint" in words:  # the shipped head comes with the shipped encoders
         given = {word[2:] for word in words if word.startswith("--")}
         for name, value in options.items():

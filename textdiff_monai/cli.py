@@ -162,7 +162,7 @@ def demo(folder="demo", kind="chest", epochs=30, seed=0):  # type: ignore[no-unt
 
 @_verb
 def compare(  # type: ignore[no-untyped-def]
-    dataset_dir, folder, labelled=(2, 10), seeds=3, iterations=400, unet_iterations=800, **options
+    dataset_dir, folder, labelled=(2, 10), seeds=3, iterations=400, **options
 ):
     """Train on a few of your labels with the shipped features, with an untrained UNet's, and with a U-Net; compare.
 
@@ -171,15 +171,14 @@ def compare(  # type: ignore[no-untyped-def]
         folder: gets the runs and comparison.json; a comparison that was stopped goes on.
         labelled: numbers of labelled images.
         seeds: repetitions with other images.
-        iterations: training steps of TextDiff's head.
-        unet_iterations: training steps of the U-Net.
+        iterations: training steps of one image each.
         options: --networks "[pretrained]" for some of them, and those of train.json, such as --resize 256 or
             --backbone FOLDER.
     """
     from textdiff_monai.comparison import compare
 
     labelled = labelled if isinstance(labelled, (list, tuple)) else (labelled,)
-    table = compare(str(dataset_dir), str(folder), labelled, seeds, iterations, unet_iterations, **options)
+    table = compare(str(dataset_dir), str(folder), labelled, seeds, iterations, **options)
     print(f"\nDice on the test split, mean over images and {seeds} seeds (runs.csv has every run):")
     for row in table:
         print("  {labelled:4d} labelled  {network:10s}  {mean_dice:.3f} ± {sd:.3f}  {seconds:.0f} s".format(**row))

@@ -34,7 +34,6 @@ def compare(
     labelled: Sequence[int] = (2, 10),
     seeds: int = 3,
     iterations: int = 400,
-    unet_iterations: int = 800,
     backbone: str | None = None,
     networks: Sequence[str] = NETWORKS,
     **options: Any,
@@ -49,8 +48,7 @@ def compare(
         folder: gets ``runs.csv``, ``comparison.json``, the random UNet and every run's reports.
         labelled: numbers of training images.
         seeds: of the choice of images, the heads and the order.
-        iterations: training steps of TextDiff's head, of one image each.
-        unet_iterations: those of the U-Net, whose steps are cheaper; the seconds are in the table.
+        iterations: training steps of one image each; what they took, features included, is in the table.
         backbone: diffusers folder; default the one in the bundle.
         networks: those to train, of ``NETWORKS``.
         options: overrides of ``train.json`` for all.
@@ -72,8 +70,7 @@ def compare(
     for seed, count, network in product(range(seeds), labelled, networks):
         if (network, count, seed) in done:
             continue
-        steps = unet_iterations if network == "unet" else iterations
-        place, epochs = root / f"{network}_{count}_{seed}", max(1, steps // count)
+        place, epochs = root / f"{network}_{count}_{seed}", max(1, iterations // count)
         overrides = {
             "dataset_dir": dataset_dir,
             "output_dir": str(place),
