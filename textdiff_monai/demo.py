@@ -72,7 +72,6 @@ def demo(folder: str, kind: str = "chest", epochs: int = 30, seed: int = 0) -> d
         "cache_dir": str(root / "cache"),
         "resize": _SIZE,
         "max_epochs": epochs,
-        "learning_rate": 0.001,
         "val_interval": 5,
         "seed": seed,
     }
