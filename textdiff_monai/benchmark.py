@@ -115,7 +115,8 @@ class _Work:
 
     def __init__(self, setting: Setting, network: TextDiff, device: torch.device) -> None:
         self.setting, self.network, self.device = setting, network, device
-        self._sentences = sentences(seed=1)
+        # As long as QaTa-COV19's captions.
+        self._sentences = (sentence for sentence in sentences(seed=1) if 12 <= len(sentence.split()) <= 16)
         self.text = next(self._sentences)
         self.loss = DiceCELoss(to_onehot_y=True, softmax=True, squared_pred=True, batch=True, lambda_dice=1.5)
 
