@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import platform
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -21,7 +17,16 @@ from tqdm import tqdm
 
 from textdiff_monai.features import FeatureCache
 from textdiff_monai.grammar import sentences
-from textdiff_monai.measure import DTYPES, error, in_precision, matrix_rate, multiply_adds, peak_bytes, side_by_side
+from textdiff_monai.measure import (
+    DTYPES,
+    error,
+    in_precision,
+    machine,
+    matrix_rate,
+    multiply_adds,
+    peak_bytes,
+    side_by_side,
+)
 from textdiff_monai.network import TextDiff
 from textdiff_monai.plot import plot
 from textdiff_monai.reference import published_features, published_head, published_logits
@@ -52,7 +57,7 @@ def benchmark(
         raise ValueError(f"config is {config!r}: expected one of {', '.join(SETTINGS)}")
     setting = SETTINGS[config] if isinstance(config, str) else config
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    report: dict[str, Any] = {"config": config if isinstance(config, str) else "own", "machine": _machine(where)}
+    report: dict[str, Any] = {"config": config if isinstance(config, str) else "own", "machine": machine(where)}
     with tempfile.TemporaryDirectory() as folder:
         report |= _report(setting, where, Path(folder), progress)
     path = Path(out)
@@ -292,26 +297,10 @@ def _options(setting: Setting, folders: tuple[Path, Path], device: torch.device,
     return rows
 
 
-def _machine(device: torch.device) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        if device.type == "cpu":
-            found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-            name = found[1] if found else name
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {
-        "device": f"{name}" if device.type == "cuda" else f"{name}, {torch.backends.cpu.get_cpu_capability()}",
-        "threads": torch.get_num_threads(),
-        "load_before": load,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def summary(report: Mapping[str, Any]) -> Iterator[str]:
     """The figures that matter, a line each."""
-    machine, seconds = report["machine"], report["inference"]["seconds"]["ours"]
-    yield f"{report['config']} on {machine['device']}, {machine['threads']} threads, load {machine['load_before']}"
+    about, seconds = report["machine"], report["inference"]["seconds"]["ours"]
+    yield f"{report['config']} on {about['device']}, {about['threads']} threads, load {about['load_before']}"
     meanings = {
         "inference_fp32": "times faster: inference, float32",
         "inference_best": f"times faster: inference, {min(seconds, key=seconds.get)}",

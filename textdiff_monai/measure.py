@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
+import os
+import platform
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -98,6 +100,23 @@ def peak_bytes(job: Callable[[], Any], device: torch.device) -> int | None:
         return _resident("VmHWM") - before
     except OSError:
         return None
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What figures depend on: the processor's name, threads, the load before, versions."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        if device.type == "cpu":
+            found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+            name = found[1] if found else name
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "device": f"{name}" if device.type == "cuda" else f"{name}, {torch.backends.cpu.get_cpu_capability()}",
+        "threads": torch.get_num_threads(),
+        "load_before": load,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def _resident(name: str) -> int:
