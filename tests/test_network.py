@@ -200,26 +200,36 @@ def test_scales_are_projected_by_the_weights_of_their_place_and_width():
     head = SegmentationHead([24, 24, 16, 24, 40], 16, **HEAD).eval()
     maps = [torch.randn(1, width, 4, 4) for width in (24, 24, 16, 24, 40)]
     text = torch.randn(1, 3, 16)
-    seen = []
-    head.attention.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    head(maps, text, None, (4, 4))
     first, later = head.project_first, head.project_later
-    expected = [first(maps[0]), later["24"](maps[1]), maps[2], later["24"](maps[3]), later["40"](maps[4])]
-    for ours, theirs in zip(seen, expected, strict=True):
-        assert_close(ours, theirs)
+    projected = [first(maps[0]), later["24"](maps[1]), maps[2], later["24"](maps[3]), later["40"](maps[4])]
+    same = SegmentationHead([16] * 5, 16, **HEAD).eval()
+    same.load_state_dict({name: weight for name, weight in head.state_dict().items() if not name.startswith("project")})
+    assert_close(head(maps, text, None, (4, 4)), same(projected, text, None, (4, 4)))
     assert not torch.allclose(first(maps[0]), later["24"](maps[0]))
 
 
-@pytest.mark.parametrize("size", [(11, 6), (5, 7), (16, 28), (3, 2), (1, 1)])
-def test_logits_and_gradients_are_those_of_upsampling_all_maps_and_classifying_them_together(size):
+@pytest.mark.parametrize(
+    ("batch", "places", "size"),
+    [
+        *[(2, [(2, 3), (5, 7)], size) for size in [(11, 6), (5, 7), (16, 28), (3, 2), (1, 1)]],
+        (1, [(70, 90), (9, 45)], (140, 180)),  # more pixels than are computed at once
+        (3, [(64, 40)], (75, 41)),
+        (1, [(33, 129)], (20, 90)),
+    ],
+)
+def test_logits_and_gradients_are_those_of_upsampling_all_maps_and_classifying_them_together(batch, places, size):
     torch.manual_seed(0)
-    head = SegmentationHead([16, 16], 16, 3, **HEAD).eval()
-    maps, text = [torch.randn(2, 16, 2, 3), torch.randn(2, 16, 5, 7)], torch.randn(2, 4, 16)
+    head = SegmentationHead([16] * len(places), 16, 3, **HEAD).eval()
+    maps, text = [torch.randn(batch, 16, *place) for place in places], torch.randn(batch, 4, 16)
+
+    def read(scale):
+        attended = head.attention(scale.flatten(2).transpose(1, 2), text).transpose(1, 2)
+        attended = attended.unflatten(-1, scale.shape[-2:])
+        return F.interpolate(attended, size, mode="bilinear", align_corners=False)
+
     with torch.enable_grad():
-        logits = head(maps, text, None, size)
-        read = [F.interpolate(head.attention(x, text), size, mode="bilinear", align_corners=False) for x in maps]
-        expected = head.classifier(torch.cat(read, dim=1))
-        assert logits.shape == (2, 3, *size)
+        logits, expected = head(maps, text, None, size), head.classifier(torch.cat([read(x) for x in maps], dim=1))
+        assert logits.shape == (batch, 3, *size)
         assert_close(logits, expected)
         gradients = [torch.autograd.grad(x.square().sum(), [*head.parameters()]) for x in (logits, expected)]
         for ours, theirs in zip(*gradients, strict=True):
@@ -262,10 +272,27 @@ def test_attention_is_monais_cross_attention_and_a_layer_norm(channels, text_cha
 
 def test_the_attention_block_is_pointwise_in_the_image_and_keeps_its_shape():
     torch.manual_seed(0)
-    block, features, text = ImageTextBlock(12, 16, 2, 4).eval(), torch.randn(2, 12, 3, 5), torch.randn(2, 4, 16)
-    output = block(features, text)
-    assert output.shape == features.shape
-    assert_close(block(features.flip(-1), text), output.flip(-1))
-    assert_close(block(features[..., 1:2, 3:4], text), output[..., 1:2, 3:4])
-    assert_close(block(features, text.flip(1)), output)  # tokens carry their place in their embedding
-    assert not torch.allclose(block(features, text.flip(0)), output, rtol=1e-3)
+    block, pixels, text = ImageTextBlock(12, 16, 2, 4).eval(), torch.randn(2, 15, 12), torch.randn(2, 4, 16)
+    output = block(pixels, text)
+    assert output.shape == pixels.shape
+    assert_close(block(pixels.flip(1), text), output.flip(1))
+    assert_close(block(pixels[:, 3:4], text), output[:, 3:4])
+    assert_close(block(pixels, text.flip(1)), output)  # tokens carry their place in their embedding
+    assert not torch.allclose(block(pixels, text.flip(0)), output, rtol=1e-3)
+
+
+@pytest.mark.parametrize("tokens", [4, 9], ids=["folded", "as they are"])  # a head has 8 channels
+def test_autocast_trains_the_head_in_its_precision_close_to_float32(tokens):
+    torch.manual_seed(0)
+    head = SegmentationHead([24, 16], 16, **HEAD)
+    maps, text = [torch.randn(2, 24, 3, 4), torch.randn(2, 16, 6, 8)], torch.randn(2, tokens, 16)
+    results = []
+    for enabled in (False, True):
+        with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            logits = head(maps, text, None, (12, 16))
+            gradients = torch.autograd.grad(logits.square().sum(), [*head.attention.parameters()])
+        assert logits.dtype == (torch.bfloat16 if enabled else torch.float32)
+        results.append(torch.cat([x.float().flatten() for x in (logits, *gradients)]))
+    exact, rounded = results
+    assert not torch.equal(rounded, exact)
+    assert F.cosine_similarity(rounded, exact, dim=0) > 0.98

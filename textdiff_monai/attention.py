@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from textdiff_monai.folding import folded_attention
-
-# What is cheap is computed again in the backward pass rather than kept for it: a tenth more time, a fifth less memory.
-_twice = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+from textdiff_monai.folding import fold_tokens
 
 
 class ImageTextAttention(nn.Module):
@@ -30,33 +26,43 @@ class ImageTextAttention(nn.Module):
         self.to_out = nn.Linear(heads * head_channels, channels)
         self.norm = nn.LayerNorm(channels)
 
-    def forward(
-        self, pixels: Tensor, text: Tensor, mask: Tensor | None = None, branch: nn.LayerNorm | None = None
-    ) -> Tensor:
-        """Attended pixels; or, as a residual branch that begins with a norm, ``pixels + attended(branch(pixels))``.
+    def forward(self, pixels: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What pixels (B, N, C) find in tokens (B, L, D), of which those may be seen whose mask (B, L) is True."""
+        return self.read(text, mask)(pixels)
+
+    def read(
+        self, text: Tensor, mask: Tensor | None = None, branch: nn.LayerNorm | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """Read a sentence once, for any number of pixels.
 
         Args:
-            pixels: (B, N, C).
             text: (B, L, D).
             mask: (B, L), True where a token may be seen; None: all of them.
-            branch: the norm.
+            branch: with a norm, the attention becomes a residual branch that begins with it.
 
         Returns:
-            (B, N, C)
+            ``attended``, from pixels (B, N, C) to as many; or ``pixels + attended(branch(pixels))``.
         """
-        norm = branch or nn.Identity()
         keys, values = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.to_k(text), self.to_v(text)))
         if text.shape[1] < keys.shape[-1]:
-            query, out = self.to_q.weight, self.to_out
-            weights, vectors = _twice(
-                lambda x: folded_attention(norm(x), keys, values, query, out, self.norm, mask), pixels
-            )
-            return weights @ vectors if branch is None else torch.baddbmm(pixels, weights, vectors)
-        queries = self.to_q(norm(pixels)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        seen = None if mask is None else mask[:, None, None, :]
-        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
-        attended = self.norm(self.to_out(attended.transpose(1, 2).flatten(2)))
-        return attended if branch is None else pixels + attended
+            tokens = fold_tokens(keys, values, mask, branch, self.to_q, self.to_out, self.norm)
+
+            def attend(pixels: Tensor) -> Tensor:
+                if branch is None:
+                    return tokens.weights(pixels) @ tokens.vectors
+                normalised = F.layer_norm(pixels, branch.normalized_shape, eps=branch.eps)
+                return torch.baddbmm(pixels, tokens.weights(normalised), tokens.vectors)
+        else:
+            seen = None if mask is None else mask[:, None, None, :]
+
+            def attend(pixels: Tensor) -> Tensor:
+                queries = self.to_q(pixels if branch is None else branch(pixels))
+                queries = queries.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
+                attended = self.norm(self.to_out(attended.transpose(1, 2).flatten(2)))
+                return attended if branch is None else pixels + attended
+
+        return attend
 
 
 class ImageTextBlock(nn.Module):
@@ -71,11 +77,17 @@ class ImageTextBlock(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
         self.linear = nn.Linear(channels, channels)
 
-    def forward(self, features: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
-        """features (B, C, h, w), text (B, L, D), mask (B, L); returns (B, C, h, w)."""
-        size = features.shape[-2:]
-        pixels = features.flatten(2).transpose(1, 2)
-        pixels = self.attention1(pixels, text, mask, branch=self.norm1)
-        pixels = self.attention2(pixels, text, mask, branch=self.norm2)
-        pixels = self.linear(_twice(lambda x: F.gelu(self.norm3(x)), pixels)).add_(pixels)
-        return pixels.transpose(1, 2).unflatten(-1, size)
+    def forward(self, pixels: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
+        """pixels (B, N, C), text (B, L, D), mask (B, L); returns (B, N, C)."""
+        return self.read(text, mask)(pixels)
+
+    def read(self, text: Tensor, mask: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+        """Read a sentence (B, L, D) once; returns the block as a function of pixels (B, N, C)."""
+        first = self.attention1.read(text, mask, branch=self.norm1)
+        second = self.attention2.read(text, mask, branch=self.norm2)
+
+        def attend(pixels: Tensor) -> Tensor:
+            pixels = second(first(pixels))
+            return pixels + self.linear(F.gelu(self.norm3(pixels)))
+
+        return attend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -114,7 +115,7 @@ class DiffusionBackbone(Frozen):
             image: (B, C, H, W) in [-1, 1]; H and W multiples of :attr:`divisor`.
 
         Returns:
-            One map (B, block channels x steps, h, w) per block, in the order of ``blocks``.
+            One map (B, block channels x steps, h, w) per block, in the order of ``blocks``; channels lie innermost.
 
         Raises:
             ValueError: for another number of channels, or a size the UNet cannot halve; it names sizes that work.
@@ -145,7 +146,8 @@ class DiffusionBackbone(Frozen):
                 maps = self._activations(hidden.contiguous(memory_format=torch.channels_last), times)
         else:
             maps = self._activations(hidden, times)
-        return [scale.unflatten(0, noisy.shape[:2]).transpose(0, 1).flatten(1, 2).contiguous() for scale in maps]
+        together = (scale.unflatten(0, noisy.shape[:2]).transpose(0, 1).flatten(1, 2) for scale in maps)
+        return [scale.contiguous(memory_format=torch.channels_last) for scale in together]
 
     def _activations(self, hidden: Tensor, time: Tensor) -> list[Tensor]:
         """The chosen blocks' activations for images noised to each of some times; nothing after them is computed."""
@@ -155,7 +157,7 @@ class DiffusionBackbone(Frozen):
         embedding = embedding.repeat_interleave(hidden.shape[0] // len(time), dim=0)
 
         hidden = unet.conv_in(hidden)
-        skips = [hidden]
+        skips = deque([hidden], maxlen=max(self.blocks) + 1)  # a decoder unit takes one, the deepest first
         for block in unet.down_blocks:
             hidden, outputs = block(hidden, embedding)
             skips.extend(outputs)

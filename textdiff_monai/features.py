@@ -67,10 +67,10 @@ class FeatureCache:
         Args:
             images: as the backbone gets them.
             identity: what the features depend on besides the image.
-            compute: feature maps (b, ...) of some of the images.
+            compute: feature maps (b, C, ...) of some of the images.
 
         Returns:
-            Maps (B, ...) in float32 on the images' device.
+            Maps (B, C, ...) in float32 on the images' device, channels innermost in memory as the head reads them.
         """
         if not self.max_bytes:
             return [scale.float() for scale in compute(images)]
@@ -84,10 +84,15 @@ class FeatureCache:
         self.computed += len(missing)
         self.read += len(keys) - len(missing)
         scales = zip(*(maps for maps in found if maps is not None), strict=True)
-        return [torch.stack([one.to(images.device).float() for one in scale]) for scale in scales]
+        return [self._unpacked(scale, images.device) for scale in scales]
 
     def _key(self, image: Tensor, identity: Mapping[str, Any]) -> str:
-        about = {"identity": identity, "shape": list(image.shape), "kept": str(self.dtype), **_precision()}
+        about = {
+            "identity": identity,
+            "shape": list(image.shape),
+            "kept": f"{self.dtype}, channels last",
+            **_precision(),
+        }
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
         digest.update(image.float().contiguous().numpy().data)
         return digest.hexdigest()
@@ -96,8 +101,18 @@ class FeatureCache:
         return self.folder / key[:2] / (key + _SUFFIX)
 
     def _packed(self, scale: Tensor) -> Tensor:
+        """A map (C, ...) as it is kept (..., C)."""
+        scale = scale.movedim(0, -1)
         packed = scale.to(self.dtype)
         return packed.contiguous() if torch.isfinite(packed).all() else scale.contiguous()
+
+    @staticmethod
+    def _unpacked(scale: Sequence[Tensor], device: torch.device) -> Tensor:
+        """A batch of maps that were kept; those of less precision travel to the device as they are."""
+        batch = torch.empty(len(scale), *scale[0].shape, device=device)
+        for image, kept in zip(batch, scale, strict=True):
+            image.copy_(kept.to(device))
+        return batch.movedim(-1, 1)
 
     def _load(self, key: str) -> list[Tensor] | None:
         path = self._path(key)

@@ -1,100 +1,77 @@
-"""Head layers computed where they are cheap, with the same parameters and the same numbers to rounding."""
+"""Attention over a few tokens, with the layers around it multiplied into the tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv_of_upsampled(maps: Sequence[Tensor], weight: Tensor, bias: Tensor, size: Sequence[int]) -> Tensor:
-    """A 3x3 convolution (zero-padded) of bilinearly upsampled and concatenated maps, without upsampling their channels.
+class FoldedTokens(NamedTuple):
+    """What pixels need of a sentence; cheaper than attending to it as long as it has fewer tokens than a head channels.
 
-    The convolution splits by map, and mixing channels commutes with upsampling and with shifting, so the kernel's nine
-    1x1 mixes run at each map's own resolution; what is left is linear along rows and along columns: products with small
-    matrices that hold both the interpolation and the kernel's shifts.
+    Whatever the pixel, the result of attention is a sum of heads x L vectors: projected values. The norm after the
+    output projection is therefore computed from their products with each other, and no pixel's result has to be written
+    down before it is normalised.
 
-    Args:
-        maps: each (B, C_i, h_i, w_i); fastest where channels lie innermost in memory.
-        weight: (O, sum of C_i, 3, 3).
-        bias: (O,).
-        size: (H, W) to upsample to, ``align_corners=False``.
-
-    Returns:
-        (B, O, H, W), equal to ``conv2d(cat([interpolate(x, size) for x in maps], 1), weight, bias, padding=1)``.
+    Attributes:
+        keys: (B, C, heads x L), what pixels are compared with.
+        offsets: (B, 1, heads x L) of the comparison; -inf where a token may not be seen.
+        products: (B, heads x L, heads x L) of the vectors, an average over their channels.
+        vectors: (B, heads x L + 1, C), and the norm's bias.
+        heads: of the attention.
+        eps: of the norm.
     """
-    batch, out = maps[0].shape[0], weight.shape[0]
-    total = None
-    for x, part in zip(maps, weight.split([x.shape[1] for x in maps], dim=1), strict=True):
-        height, width = x.shape[-2:]
-        across = _shifted_upsampling(width, size[1], x.device, x.dtype)
-        along = _shifted_upsampling(height, size[0], x.device, x.dtype)
-        rows = None
-        # (dx, out x dy, C): what is summed next, the rows of a map read at three places, lies side by side.
-        for kernel, shift in zip(part.permute(3, 0, 2, 1).flatten(1, 2), across, strict=True):
-            mixed = torch.bmm(kernel.expand(batch, -1, -1), x.flatten(2)).view(-1, width)
-            rows = mixed @ shift.T.to(mixed.dtype) if rows is None else rows.addmm_(mixed, shift.T.to(mixed.dtype))
-        assert rows is not None
-        rows = rows.view(-1, 3 * height, size[1])
-        columns = along.transpose(0, 1).flatten(1).expand(batch * out, -1, -1).to(rows.dtype)
-        if total is None:
-            total = torch.baddbmm(bias.expand(batch, -1).reshape(-1, 1, 1), columns, rows)
-        else:
-            total.baddbmm_(columns, rows)
-    assert total is not None, "at least one map is needed"
-    return total.view(batch, out, *size)
+
+    keys: Tensor
+    offsets: Tensor
+    products: Tensor
+    vectors: Tensor
+    heads: int
+    eps: float
+
+    def weights(self, pixels: Tensor) -> Tensor:
+        """(B, N, heads x L + 1) for pixels (B, N, C); times :attr:`vectors`, the normalised result of the attention."""
+        scores = torch.baddbmm(self.offsets, pixels, self.keys)
+        weights = scores.unflatten(-1, (self.heads, -1)).softmax(dim=-1).flatten(2)
+        variance = (weights @ self.products * weights).sum(dim=-1, keepdim=True)
+        scale = (variance.clamp(min=0) + self.eps).rsqrt()  # rounding may leave a tiny variance below 0
+        return F.pad(weights * scale, (0, 1), value=1.0)
 
 
-@lru_cache(maxsize=32)
-def _shifted_upsampling(inside: int, outside: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(3, outside, inside): bilinear upsampling of a line, read one place before, at, and one place after."""
-    with torch.inference_mode(False):
-        line = torch.eye(inside, dtype=torch.float64)[:, None]
-        upsampling = F.interpolate(line, outside, mode="linear", align_corners=False)[:, 0].T
-        padded = F.pad(upsampling, (0, 0, 1, 1))
-        return torch.stack([padded[shift : shift + outside] for shift in range(3)]).to(device, dtype)
-
-
-def folded_attention(
-    pixels: Tensor,
+def fold_tokens(
     keys: Tensor,
     values: Tensor,
-    query: Tensor,
-    out: nn.Linear,
-    norm: nn.LayerNorm,
     mask: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Attention over a few tokens with what surrounds it folded into the tokens; cheaper while L is below d.
-
-    Whatever the pixel, the result is a sum of heads x L vectors: projected values. The norm after the output projection
-    is therefore computed from their products with each other, and no pixel's result has to be written down.
+    before: nn.LayerNorm | None,
+    query: nn.Linear,
+    out: nn.Linear,
+    after: nn.LayerNorm,
+) -> FoldedTokens:
+    """Fold the layers around an attention into its tokens.
 
     Args:
-        pixels: (B, N, C).
         keys, values: (B, heads, L, d).
-        query: weight (heads x d, C) that makes queries of pixels.
-        out: mixes the heads' results, (heads x d) to C.
-        norm: of the mixed results.
         mask: (B, L) True where a token may be seen, or None.
-
-    Returns:
-        weights (B, N, heads x L + 1) and vectors (B, heads x L + 1, C), whose product is ``norm(out(attended))``.
+        before: the norm of the pixels before the attention, of which the weight and bias are folded; or None.
+        query: makes queries (heads x d) of pixels (C).
+        out: mixes the heads' results, (heads x d) to C.
+        after: the norm of what is mixed.
     """
     heads, channels = keys.shape[1], keys.shape[-1]
-    folded_keys = torch.einsum("bhld,hdc->bhlc", keys, query.unflatten(0, (heads, channels))) * channels**-0.5
-    scores = (pixels @ folded_keys.flatten(1, 2).transpose(1, 2)).unflatten(-1, (heads, -1))  # (B, N, heads, L)
+    folded = torch.einsum("bhld,hdc->bhlc", keys, query.weight.unflatten(0, (heads, channels))) * channels**-0.5
+    folded = folded.flatten(1, 2)
+    offsets = folded.new_zeros(folded.shape[:2]) if before is None else folded @ before.bias
+    if before is not None:
+        folded = folded * before.weight
     if mask is not None:
-        scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
-    weights = scores.softmax(dim=-1).flatten(2)
+        offsets = offsets.masked_fill(~mask.repeat(1, heads), float("-inf"))
 
-    folded_values = torch.einsum("bhld,chd->bhlc", values, out.weight.unflatten(1, (heads, channels))).flatten(1, 2)
-    folded_values = folded_values + out.bias / heads  # a head's weights add up to 1
-    centred = folded_values - folded_values.mean(dim=-1, keepdim=True)
-    products = centred @ centred.transpose(1, 2) / centred.shape[-1]
-    variance = (weights @ products * weights).sum(dim=-1, keepdim=True)
-    scale = (variance.clamp(min=0) + norm.eps).rsqrt()  # rounding may leave a tiny variance below 0
-    weights = F.pad(weights * scale, (0, 1), value=1.0)
-    return weights, torch.cat([centred * norm.weight, norm.bias.expand(centred.shape[0], 1, -1)], dim=1)
+    vectors = torch.einsum("bhld,chd->bhlc", values, out.weight.unflatten(1, (heads, channels))).flatten(1, 2)
+    vectors = vectors + out.bias / heads  # a head's weights add up to 1
+    vectors = vectors - vectors.mean(dim=-1, keepdim=True)
+    products = vectors @ vectors.transpose(1, 2) / vectors.shape[-1]
+    vectors = torch.cat([vectors * after.weight, after.bias.expand(vectors.shape[0], 1, -1)], dim=1)
+    return FoldedTokens(folded.transpose(1, 2), offsets[:, None], products, vectors, heads, after.eps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,10 @@ from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
 
 from textdiff_monai.attention import ImageTextBlock
-from textdiff_monai.folding import conv_of_upsampled
+from textdiff_monai.upsampling import Strip, conv_of_upsampled, nine_mixes
+
+# Pixels that a CPU works on at once: what it makes of them should stay in its caches.
+_CACHED = 4096
 
 
 class SegmentationHead(nn.Module):
@@ -74,20 +77,31 @@ class SegmentationHead(nn.Module):
         Returns:
             (B, num_classes, *size)
         """
-        maps = [self.attention(self._project(i, scale), text, mask) for i, scale in enumerate(features)]
         # Published: every map is upsampled, all are concatenated, then convolved.
         convolution: nn.Conv2d = self.classifier[0]  # type: ignore[assignment]
         assert convolution.bias is not None
-        return self.classifier[1:](conv_of_upsampled(maps, convolution.weight, convolution.bias, size))
+        strips = self._strips(features, self.attention.read(text, mask), nine_mixes(convolution.weight))
+        height, width = size
+        return self.classifier[1:](conv_of_upsampled(strips, convolution.bias, (height, width)))
 
-    def _project(self, index: int, scale: Tensor) -> Tensor:
-        """A scale at the attention's width, channels innermost in memory: one matrix product, and no copy after it."""
+    def _strips(self, features: Sequence[Tensor], attend: Callable[[Tensor], Tensor], mixes: Tensor) -> Iterator[Strip]:
+        """Attended maps, a few rows at a time: pixels do not depend on each other, and a CPU's caches are small."""
+        for index, (scale, part) in enumerate(zip(features, mixes.chunk(len(features), dim=1), strict=True)):
+            batch, _, height, width = map(int, scale.shape)
+            rows = max(1, _CACHED // (batch * width)) if scale.device.type == "cpu" else height
+            project = self._projection(index)
+            for top in range(0, height, rows):
+                pixels = scale[:, :, top : top + rows].flatten(2).transpose(1, 2)
+                yield Strip(attend(project(pixels)), part, width, height, top)
+
+    def _projection(self, index: int) -> Callable[[Tensor], Tensor]:
+        """Brings pixels (B, N, C_i) of a scale to the attention's width."""
         shared = self.shared[index - 1] if index else None
-        projection = self.project_later[shared] if shared else nn.Identity() if index else self.project_first
-        if not isinstance(projection, nn.Conv2d):
-            return scale
-        pixels = F.linear(scale.flatten(2).transpose(1, 2), projection.weight.flatten(1), projection.bias)
-        return pixels.transpose(1, 2).unflatten(-1, scale.shape[-2:])
+        convolution = self.project_later[shared] if shared else nn.Identity() if index else self.project_first
+        if not isinstance(convolution, nn.Conv2d):
+            return convolution
+        weight, bias = convolution.weight.flatten(1), convolution.bias
+        return lambda pixels: F.linear(pixels, weight, bias)
 
 
 def _initialise(module: nn.Module, channels: int) -> None:
