@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from textdiff_monai.folding import fold_tokens
 
@@ -88,6 +89,8 @@ class ImageTextBlock(nn.Module):
 
         def attend(pixels: Tensor) -> Tensor:
             pixels = second(first(pixels))
-            return pixels + self.linear(F.gelu(self.norm3(pixels)))
+            # Cheap enough to be computed again in the backward pass rather than kept for it.
+            active = checkpoint(lambda x: F.gelu(self.norm3(x)), pixels, use_reentrant=False, preserve_rng_state=False)
+            return pixels + self.linear(active)
 
         return attend

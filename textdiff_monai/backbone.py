@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from textdiff_monai import convolution
 from textdiff_monai.features import FeatureCache
 from textdiff_monai.frozen import Frozen, content_hash
+from textdiff_monai.memory import return_freed_memory
 
 # Options that change what the weights compute and cannot be told from the weights' shapes.
 _NUMERIC_OPTIONS = (
@@ -136,6 +136,8 @@ class DiffusionBackbone(Frozen):
 
     def _at(self, image: Tensor, steps: Sequence[int]) -> list[Tensor]:
         """The chosen blocks' activations at some time steps, on channels (B, steps x C, h, w)."""
+        if image.device.type == "cpu":
+            return_freed_memory()
         signal = self.alphas_cumprod[list(steps)][:, None, None, None, None]
         noise = self.noise(*image.shape[-2:]).to(image)
         noisy = signal.sqrt().to(image) * image + (1 - signal).sqrt().to(image) * noise  # (steps, B, C, H, W)
@@ -157,12 +159,13 @@ class DiffusionBackbone(Frozen):
         embedding = embedding.repeat_interleave(hidden.shape[0] // len(time), dim=0)
 
         hidden = unet.conv_in(hidden)
-        skips = deque([hidden], maxlen=max(self.blocks) + 1)  # a decoder unit takes one, the deepest first
+        skips = [hidden]
         for block in unet.down_blocks:
             hidden, outputs = block(hidden, embedding)
             skips.extend(outputs)
         if unet.mid_block is not None:
             hidden = unet.mid_block(hidden, embedding)
+        del skips[: -max(self.blocks) - 1]  # a decoder unit takes one, the deepest first
 
         units: list[Tensor] = []
         for block in unet.up_blocks:

@@ -101,11 +101,13 @@ def _read_upsampled(grad: Tensor, shape: torch.Size, top: int, height: int) -> T
     matrix, reached = _upsampling(height, grad.shape[1], top, top + count, grad.device, grad.dtype)
     rows = matrix.T.expand(batch, -1, -1) @ grad[:, reached].flatten(2)
     rows = rows.view(-1, grad.shape[2], out)
-    mixed = []
+    mixed = grad.new_empty(shape)
     for left in range(0, width, _BAND):
         matrix, reached = _upsampling(width, grad.shape[2], left, min(left + _BAND, width), grad.device, grad.dtype)
-        mixed.append(matrix.T.expand(rows.shape[0], -1, -1) @ rows[:, reached])
-    return torch.cat(mixed, dim=1).view(batch, count, 3, width, 3, out).permute(0, 1, 3, 4, 2, 5)
+        columns = matrix.T.expand(rows.shape[0], -1, -1) @ rows[:, reached]
+        columns = columns.view(batch, count, 3, -1, 3, out).permute(0, 1, 3, 4, 2, 5)  # (B, n, w, dx, dy, O)
+        mixed[:, :, left : left + _BAND] = columns
+    return mixed
 
 
 @lru_cache(maxsize=512)
