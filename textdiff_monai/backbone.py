@@ -131,13 +131,12 @@ class DiffusionBackbone(Frozen):
         if image.device.type != "cpu" or widest <= _CACHED_ON_CPU:
             with contextlib.suppress(torch.OutOfMemoryError):
                 return self._at(image, self.steps)
+        return_freed_memory()
         per_step = [self._at(image, (step,)) for step in self.steps]
         return [torch.cat(maps, dim=1) for maps in zip(*per_step, strict=True)]
 
     def _at(self, image: Tensor, steps: Sequence[int]) -> list[Tensor]:
         """The chosen blocks' activations at some time steps, on channels (B, steps x C, h, w)."""
-        if image.device.type == "cpu":
-            return_freed_memory()
         signal = self.alphas_cumprod[list(steps)][:, None, None, None, None]
         noise = self.noise(*image.shape[-2:]).to(image)
         noisy = signal.sqrt().to(image) * image + (1 - signal).sqrt().to(image) * noise  # (steps, B, C, H, W)
