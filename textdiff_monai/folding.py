@@ -58,14 +58,15 @@ def fold_tokens(
         before: the norm of the pixels before the attention, of which the weight and bias are folded; or None.
         query: makes queries (heads x d) of pixels (C).
         out: mixes the heads' results, (heads x d) to C.
-        after: the norm of what is mixed.
+        after: the norm of what is mixed (C).
     """
     heads, channels = keys.shape[1], keys.shape[-1]
     folded = torch.einsum("bhld,hdc->bhlc", keys, query.weight.unflatten(0, (heads, channels))) * channels**-0.5
     folded = folded.flatten(1, 2)
-    offsets = folded.new_zeros(folded.shape[:2]) if before is None else folded @ before.bias
-    if before is not None:
-        folded = folded * before.weight
+    if before is None:
+        offsets = folded.new_zeros(folded.shape[:2])
+    else:
+        offsets, folded = folded @ before.bias, folded * before.weight
     if mask is not None:
         offsets = offsets.masked_fill(~mask.repeat(1, heads), float("-inf"))
 
