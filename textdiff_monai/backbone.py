@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from typing import Any
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.models.resnet import ResnetBlock2D
-from torch import Tensor
+from torch import Tensor, nn
 
 from textdiff_monai import convolution
 from textdiff_monai.features import FeatureCache
 from textdiff_monai.frozen import Frozen, content_hash
 from textdiff_monai.memory import return_freed_memory
+from textdiff_monai.residual import residual_can_be_short, short_residual
 
 # Options that change what the weights compute and cannot be told from the weights' shapes.
 _NUMERIC_OPTIONS = (
@@ -34,6 +36,15 @@ _NUMERIC_OPTIONS = (
 )
 # Values of a feature map beyond which a batch of time steps costs a CPU memory and gains it no time.
 _CACHED_ON_CPU = 2**23
+# Applies a part of a UNet's block, or nothing, to a map, with the embedded time.
+_Unit = Callable[[nn.Module | None, Tensor, Tensor], Tensor]
+
+
+def _unit(module: nn.Module | None, hidden: Tensor, time: Tensor) -> Tensor:
+    """A part of a UNet's block applied, if there is one; residual units alone take the embedded time."""
+    if module is None:
+        return hidden
+    return module(hidden, time) if isinstance(module, ResnetBlock2D) else module(hidden)
 
 
 class DiffusionBackbone(Frozen):
@@ -143,14 +154,15 @@ class DiffusionBackbone(Frozen):
         hidden, times = noisy.flatten(0, 1), torch.tensor(steps, device=image.device)
         wide = self.unet.config["block_out_channels"][0] >= convolution.CHANNELS
         if wide and convolution.convolutions_can_be_short(hidden):
-            with convolution.ShortConvolutions():
-                maps = self._activations(hidden.contiguous(memory_format=torch.channels_last), times)
+            with convolution.ShortConvolutions() as short:
+                hidden = hidden.contiguous(memory_format=torch.channels_last)
+                maps = self._activations(hidden, times, partial(_short_unit, short))
         else:
             maps = self._activations(hidden, times)
         together = (scale.unflatten(0, noisy.shape[:2]).transpose(0, 1).flatten(1, 2) for scale in maps)
         return [scale.contiguous(memory_format=torch.channels_last) for scale in together]
 
-    def _activations(self, hidden: Tensor, time: Tensor) -> list[Tensor]:
+    def _activations(self, hidden: Tensor, time: Tensor, compute: _Unit = _unit) -> list[Tensor]:
         """The chosen blocks' activations for images noised to each of some times; nothing after them is computed."""
         unet = self.unet
         hidden = 2 * hidden - 1 if unet.config["center_input_sample"] else hidden
@@ -160,22 +172,27 @@ class DiffusionBackbone(Frozen):
         hidden = unet.conv_in(hidden)
         skips = [hidden]
         for block in unet.down_blocks:
-            hidden, outputs = block(hidden, embedding)
-            skips.extend(outputs)
+            for resnet, attention in zip_longest(block.resnets, getattr(block, "attentions", ())):
+                hidden = compute(attention, compute(resnet, hidden, embedding), embedding)
+                skips.append(hidden)
+            for downsampler in block.downsamplers or ():
+                hidden = compute(downsampler, hidden, embedding)
+                skips.append(hidden)
         if unet.mid_block is not None:
-            hidden = unet.mid_block(hidden, embedding)
+            for attention, resnet in zip((None, *unet.mid_block.attentions), unet.mid_block.resnets, strict=True):
+                hidden = compute(resnet, compute(attention, hidden, embedding), embedding)
         del skips[: -max(self.blocks) - 1]  # a decoder unit takes one, the deepest first
 
         units: list[Tensor] = []
         for block in unet.up_blocks:
             for resnet, attention in zip_longest(block.resnets, getattr(block, "attentions", ())):
-                hidden = resnet(torch.cat([hidden, skips.pop()], dim=1), embedding)
-                hidden = hidden if attention is None else attention(hidden)
+                hidden = compute(resnet, torch.cat([hidden, skips.pop()], dim=1), embedding)
+                hidden = compute(attention, hidden, embedding)
                 units.append(hidden)
                 if len(units) > max(self.blocks) and resnet is not block.resnets[-1]:
                     return [units[b] for b in self.blocks]
             for upsampler in block.upsamplers or ():
-                hidden = upsampler(hidden, embedding) if isinstance(upsampler, ResnetBlock2D) else upsampler(hidden)
+                hidden = compute(upsampler, hidden, embedding)
             units[-1] = hidden
             if len(units) > max(self.blocks):
                 break
@@ -201,6 +218,10 @@ class DiffusionBackbone(Frozen):
                 f"image of {image.shape[-2]} x {image.shape[-1]} pixels: this UNet needs multiples of {self.divisor}; "
                 f"resize or pad to a height of {near[0]} and a width of {near[1]}"
             )
+
+
+def _short_unit(short: convolution.ShortConvolutions, module: nn.Module | None, hidden: Tensor, time: Tensor) -> Tensor:
+    return short_residual(module, hidden, time, short) if residual_can_be_short(module) else _unit(module, hidden, time)
 
 
 def _multiples_near(side: int, divisor: int) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 TILE = 4  # pixels of an output tile's side
@@ -38,11 +38,24 @@ def _transforms() -> tuple[Tensor, Tensor, Tensor]:
 _PATCHES, _WEIGHTS, _PRODUCTS = _transforms()
 
 
+class Activation(NamedTuple):
+    """SiLU of a map that is scaled and shifted before: a norm and what follows it, as far as pixels matter.
+
+    Attributes:
+        scale, shift: (N, C).
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Of maps (N, C, H, W)."""
+        shift, scale = self.shift[:, :, None, None], self.scale[:, :, None, None]
+        return F.silu(torch.addcmul(shift, image, scale), inplace=True)
+
+
 class ShortConvolutions(TorchFunctionMode):
     """While entered, the thread's ``F.conv2d`` takes a shorter way where that is as good as exact and pays.
-
-    It is for the forward pass of a diffusers UNet, whose units also write what they need not: SiLU of a map takes the
-    map's place, for it is a norm's result that nothing else reads, and what is divided by 1 stays as it is.
 
     Large maps with many channels go through Winograd's minimal filtering F(4x4, 3x3) (Lavin & Gray 2015, arXiv
     1509.09308; relative error about 5e-6), small maps through one matrix product that takes the weights as they lie.
@@ -55,10 +68,6 @@ class ShortConvolutions(TorchFunctionMode):
         self._scratch: dict[str, Tensor] = {}
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.Tensor.__truediv__ and isinstance(args[1], int | float) and args[1] == 1:
-            return args[0]
-        if func is F.silu and args[0].ndim == 4 and not torch.is_grad_enabled():
-            return func(args[0], inplace=True)
         way = self._conv2d if func is F.conv2d else func
         return way(*args, **(kwargs or {}))
 
@@ -79,23 +88,32 @@ class ShortConvolutions(TorchFunctionMode):
             and input.ndim == 4
             and all(value in (1, (1, 1)) for value in (stride, padding, dilation, groups))
         ):
-            height, width = input.shape[2:]
-            if height * width >= _LARGE and height % TILE == width % TILE == 0:
+            if _many_tiles(input):
                 return self._winograd(input, weight, bias)
-            if height * width <= _SMALL:
+            if input.shape[2:].numel() <= _SMALL:
                 return _one_product(input, weight, bias)
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
 
-    def _winograd(self, image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def of_activation(self, image: Tensor, activation: Activation, convolution: nn.Conv2d) -> Tensor:
+        """``convolution(activation(image))`` with stride and padding 1; a large map is activated where it is read."""
+        weight, bias = convolution.weight, convolution.bias
+        if weight.shape[2:] == (3, 3) and min(weight.shape[:2]) >= CHANNELS and _many_tiles(image):
+            return self._winograd(image, weight, bias, activation)
+        return convolution(activation(image))
+
+    def _winograd(
+        self, image: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None = None
+    ) -> Tensor:
         (count, _, height, width), out = image.shape, len(weight)
         down, across = height // TILE, width // TILE
         many = down * across >= _MANY
         filters = self._filters(weight, in_order=many)
         rows = max(1, (_BAND if many else _WIDE_BAND) // across)
         result = image.new_empty(count, down, TILE, across, TILE, out)
-        for pixels, tiles in zip(image.permute(0, 2, 3, 1), result, strict=True):
+        for index, (pixels, tiles) in enumerate(zip(image.permute(0, 2, 3, 1), result, strict=True)):
+            own = None if activation is None else Activation(activation.scale[index], activation.shift[index])
             for top in range(0, down, rows):
-                band = self._band(pixels, top, min(top + rows, down), filters)
+                band = self._band(pixels, top, min(top + rows, down), filters, own)
                 torch.add(band, 0.0 if bias is None else bias, out=tiles[top : top + rows])
         return result.view(count, height, width, out).permute(0, 3, 1, 2)
 
@@ -107,8 +125,8 @@ class ShortConvolutions(TorchFunctionMode):
         torch.mm(_WEIGHTS, taps.reshape(9, -1), out=filters)
         return filters.view(-1, channels, out) if in_order else filters.view(-1, out, channels).transpose(1, 2)
 
-    def _band(self, pixels: Tensor, top: int, bottom: int, filters: Tensor) -> Tensor:
-        """Rows of tiles (bottom - top, 4, W / 4, 4, O) of an image (H, W, C)."""
+    def _band(self, pixels: Tensor, top: int, bottom: int, filters: Tensor, activation: Activation | None) -> Tensor:
+        """Rows of tiles (bottom - top, 4, W / 4, 4, O) of an image (H, W, C); scale and shift of its own are (C,)."""
         (height, width, channels), out = pixels.shape, filters.shape[-1]
         down, across = bottom - top, width // TILE
         count = down * across
@@ -118,7 +136,11 @@ class ShortConvolutions(TorchFunctionMode):
         inside = slice(max(0, -first), min(len(padded), height - first))
         for border in (padded[: inside.start], padded[inside.stop :], padded[:, :1], padded[:, -1:]):
             border.zero_()
-        padded[inside, 1:-1] = pixels[inside.start + first : inside.stop + first]
+        read, inner = pixels[inside.start + first : inside.stop + first], padded[inside, 1:-1]
+        if activation is None:
+            inner.copy_(read)
+        else:
+            F.silu(torch.addcmul(activation.shift, read, activation.scale, out=inner), inplace=True)
         patches = self._take("patches", _PATCH, _PATCH, down, across, channels)
         patches.copy_(padded.unfold(0, _PATCH, TILE).unfold(1, _PATCH, TILE).permute(3, 4, 0, 1, 2))
 
@@ -137,6 +159,11 @@ class ShortConvolutions(TorchFunctionMode):
         if kept is None or not size <= kept.numel() <= 4 * size:
             self._scratch[name] = kept = torch.empty(size)
         return kept[:size].view(shape)
+
+
+def _many_tiles(image: Tensor) -> bool:
+    height, width = image.shape[2:]
+    return height * width >= _LARGE and height % TILE == width % TILE == 0
 
 
 def _one_product(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
