@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Pixels of a row that are upsampled at once; what lies further away only adds multiplications by 0.
-_BAND = 32
+# Pixels that a CPU upsamples to at once, of a row or a column.
+_REACH = 32
 
 
 class Strip(NamedTuple):
@@ -85,29 +85,45 @@ class _AddUpsampled(torch.autograd.Function):
 def _add_upsampled(total: Tensor, mixed: Tensor, top: int, height: int) -> Tensor:
     """Add rows of mixes (B, n, w, dx, dy, O), upsampled and shifted, to a total (B, H, W, O), in place."""
     batch, count, width, *_, out = mixed.shape
-    mixed = mixed.permute(0, 1, 4, 2, 3, 5).reshape(-1, 3 * width, out)
-    rows = total.new_zeros(mixed.shape[0], total.shape[2], out)
-    for left in range(0, width, _BAND):
-        matrix, reached = _upsampling(width, total.shape[2], left, min(left + _BAND, width), total.device, total.dtype)
-        rows[:, reached] += matrix.expand(mixed.shape[0], -1, -1) @ mixed[:, 3 * left : 3 * (left + _BAND)]
-    matrix, reached = _upsampling(height, total.shape[1], top, top + count, total.device, total.dtype)
-    total[:, reached].flatten(2).baddbmm_(matrix.expand(batch, -1, -1), rows.view(batch, 3 * count, -1))
+    mixed = mixed.reshape(-1, 3 * width, 3 * out)  # what is summed along a row is together already
+    rows = total.new_zeros(mixed.shape[0], 3, total.shape[2], out)
+    for band, reached, matrix in _bands(width, total.shape[2], 0, width, total.device, total.dtype):
+        product = matrix.expand(mixed.shape[0], -1, -1) @ mixed[:, 3 * band.start : 3 * band.stop]
+        rows[:, :, reached] += product.unflatten(2, (3, out)).transpose(1, 2)
+    rows = rows.view(batch, 3 * count, -1)
+    for band, reached, matrix in _bands(height, total.shape[1], top, top + count, total.device, total.dtype):
+        part = rows[:, 3 * (band.start - top) : 3 * (band.stop - top)]
+        total[:, reached].flatten(2).baddbmm_(matrix.expand(batch, -1, -1), part)
     return total
 
 
 def _read_upsampled(grad: Tensor, shape: torch.Size, top: int, height: int) -> Tensor:
     """The transpose of :func:`_add_upsampled`: what a gradient of the total is to the mixes of a shape."""
     batch, count, width, *_, out = shape
-    matrix, reached = _upsampling(height, grad.shape[1], top, top + count, grad.device, grad.dtype)
-    rows = matrix.T.expand(batch, -1, -1) @ grad[:, reached].flatten(2)
+    rows = grad.new_empty(batch, 3 * count, grad.shape[2] * out)
+    for band, reached, matrix in _bands(height, grad.shape[1], top, top + count, grad.device, grad.dtype):
+        part = rows[:, 3 * (band.start - top) : 3 * (band.stop - top)]
+        torch.bmm(matrix.T.expand(batch, -1, -1), grad[:, reached].flatten(2), out=part)
     rows = rows.view(-1, grad.shape[2], out)
     mixed = grad.new_empty(shape)
-    for left in range(0, width, _BAND):
-        matrix, reached = _upsampling(width, grad.shape[2], left, min(left + _BAND, width), grad.device, grad.dtype)
+    for band, reached, matrix in _bands(width, grad.shape[2], 0, width, grad.device, grad.dtype):
         columns = matrix.T.expand(rows.shape[0], -1, -1) @ rows[:, reached]
-        columns = columns.view(batch, count, 3, -1, 3, out).permute(0, 1, 3, 4, 2, 5)  # (B, n, w, dx, dy, O)
-        mixed[:, :, left : left + _BAND] = columns
+        mixed[:, :, band] = columns.view(batch, count, 3, -1, 3, out).permute(0, 1, 3, 4, 2, 5)
     return mixed
+
+
+def _bands(
+    inside: int, outside: int, first: int, last: int, device: torch.device, dtype: torch.dtype
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Places inside, the places outside that they reach, and the matrix between them.
+
+    A CPU takes a few places at once: those that lie far apart would only add multiplications by 0.
+    """
+    size = max(1, _REACH * inside // outside) if device.type == "cpu" else last - first
+    for start in range(first, last, size):
+        stop = min(start + size, last)
+        matrix, reached = _upsampling(inside, outside, start, stop, device, dtype)
+        yield slice(start, stop), reached, matrix
 
 
 @lru_cache(maxsize=512)
