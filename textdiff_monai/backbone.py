@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import zip_longest
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
-from diffusers.models.resnet import ResnetBlock2D
-from torch import Tensor, nn
+from torch import Tensor
 
-from textdiff_monai import convolution
+from textdiff_monai.activations import decoder_activations
 from textdiff_monai.features import FeatureCache
 from textdiff_monai.frozen import Frozen, content_hash
-from textdiff_monai.memory import return_freed_memory
-from textdiff_monai.residual import residual_can_be_short, short_residual
 
 # Options that change what the weights compute and cannot be told from the weights' shapes.
 _NUMERIC_OPTIONS = (
@@ -34,17 +29,6 @@ _NUMERIC_OPTIONS = (
     "norm_num_groups",
     "resnet_time_scale_shift",
 )
-# Values of a feature map beyond which a batch of time steps costs a CPU memory and gains it no time.
-_CACHED_ON_CPU = 2**23
-# Applies a part of a UNet's block, or nothing, to a map, with the embedded time.
-_Unit = Callable[[nn.Module | None, Tensor, Tensor], Tensor]
-
-
-def _unit(module: nn.Module | None, hidden: Tensor, time: Tensor) -> Tensor:
-    """A part of a UNet's block applied, if there is one; residual units alone take the embedded time."""
-    if module is None:
-        return hidden
-    return module(hidden, time) if isinstance(module, ResnetBlock2D) else module(hidden)
 
 
 class DiffusionBackbone(Frozen):
@@ -137,12 +121,9 @@ class DiffusionBackbone(Frozen):
         return self.cache(image, self.identity, self._compute)
 
     def _compute(self, image: Tensor) -> list[Tensor]:
-        """All time steps as one batch; one after the other where memory is short, or a CPU's caches would not do."""
-        widest = image[:, 0].numel() * len(self.steps) * self.unet.config["block_out_channels"][0]
-        if image.device.type != "cpu" or widest <= _CACHED_ON_CPU:
-            with contextlib.suppress(torch.OutOfMemoryError):
-                return self._at(image, self.steps)
-        return_freed_memory()
+        """All time steps as one batch, or one after the other where a GPU's memory is short."""
+        with contextlib.suppress(torch.OutOfMemoryError):
+            return self._at(image, self.steps)
         per_step = [self._at(image, (step,)) for step in self.steps]
         return [torch.cat(maps, dim=1) for maps in zip(*per_step, strict=True)]
 
@@ -151,52 +132,10 @@ class DiffusionBackbone(Frozen):
         signal = self.alphas_cumprod[list(steps)][:, None, None, None, None]
         noise = self.noise(*image.shape[-2:]).to(image)
         noisy = signal.sqrt().to(image) * image + (1 - signal).sqrt().to(image) * noise  # (steps, B, C, H, W)
-        hidden, times = noisy.flatten(0, 1), torch.tensor(steps, device=image.device)
-        wide = self.unet.config["block_out_channels"][0] >= convolution.CHANNELS
-        if wide and convolution.convolutions_can_be_short(hidden):
-            with convolution.ShortConvolutions() as short:
-                hidden = hidden.contiguous(memory_format=torch.channels_last)
-                maps = self._activations(hidden, times, partial(_short_unit, short))
-        else:
-            maps = self._activations(hidden, times)
+        times = torch.tensor(steps, device=image.device).repeat_interleave(image.shape[0])
+        maps = decoder_activations(self.unet, noisy.flatten(0, 1), times, self.blocks)
         together = (scale.unflatten(0, noisy.shape[:2]).transpose(0, 1).flatten(1, 2) for scale in maps)
         return [scale.contiguous(memory_format=torch.channels_last) for scale in together]
-
-    def _activations(self, hidden: Tensor, time: Tensor, compute: _Unit = _unit) -> list[Tensor]:
-        """The chosen blocks' activations for images noised to each of some times; nothing after them is computed."""
-        unet = self.unet
-        hidden = 2 * hidden - 1 if unet.config["center_input_sample"] else hidden
-        embedding = unet.time_embedding(unet.time_proj(time).to(unet.dtype))
-        embedding = embedding.repeat_interleave(hidden.shape[0] // len(time), dim=0)
-
-        hidden = unet.conv_in(hidden)
-        skips = [hidden]
-        for block in unet.down_blocks:
-            for resnet, attention in zip_longest(block.resnets, getattr(block, "attentions", ())):
-                hidden = compute(attention, compute(resnet, hidden, embedding), embedding)
-                skips.append(hidden)
-            for downsampler in block.downsamplers or ():
-                hidden = compute(downsampler, hidden, embedding)
-                skips.append(hidden)
-        if unet.mid_block is not None:
-            for attention, resnet in zip((None, *unet.mid_block.attentions), unet.mid_block.resnets, strict=True):
-                hidden = compute(resnet, compute(attention, hidden, embedding), embedding)
-        del skips[: -max(self.blocks) - 1]  # a decoder unit takes one, the deepest first
-
-        units: list[Tensor] = []
-        for block in unet.up_blocks:
-            for resnet, attention in zip_longest(block.resnets, getattr(block, "attentions", ())):
-                hidden = compute(resnet, torch.cat([hidden, skips.pop()], dim=1), embedding)
-                hidden = compute(attention, hidden, embedding)
-                units.append(hidden)
-                if len(units) > max(self.blocks) and resnet is not block.resnets[-1]:
-                    return [units[b] for b in self.blocks]
-            for upsampler in block.upsamplers or ():
-                hidden = compute(upsampler, hidden, embedding)
-            units[-1] = hidden
-            if len(units) > max(self.blocks):
-                break
-        return [units[b] for b in self.blocks]
 
     def _check(self, source: Any, train_steps: int) -> None:
         units = sum(len(block.resnets) for block in self.unet.up_blocks)
@@ -218,10 +157,6 @@ class DiffusionBackbone(Frozen):
                 f"image of {image.shape[-2]} x {image.shape[-1]} pixels: this UNet needs multiples of {self.divisor}; "
                 f"resize or pad to a height of {near[0]} and a width of {near[1]}"
             )
-
-
-def _short_unit(short: convolution.ShortConvolutions, module: nn.Module | None, hidden: Tensor, time: Tensor) -> Tensor:
-    return short_residual(module, hidden, time, short) if residual_can_be_short(module) else _unit(module, hidden, time)
 
 
 def _multiples_near(side: int, divisor: int) -> str:
