@@ -60,7 +60,7 @@ def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
     # Precisions that a CPU lacks are emulated, hundreds of times slower.
     side = 8192 if device.type == "cuda" else 2048 if dtype == torch.float32 else 512
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    return side**3 / min(_seconds(lambda: a @ b, device) for _ in range(4))
+    return side**3 / min(_seconds(lambda: a @ b, device) for _ in range(10))
 
 
 def multiply_adds(job: Callable[[], Tensor]) -> tuple[Tensor, int]:
