@@ -89,6 +89,20 @@ def test_train_evaluate_and_infer(run, tiny, data_folder, tmp_path):
     assert set(np.unique(np.asarray(Image.open(masks[0])))) <= {0, 1}
 
 
+def test_a_compiled_network_reads_the_same_sentences(run, tmp_path):
+    """MONAI takes the metadata, sentences among it, from the images of a compiled network."""
+    options = {"cache_dir": tmp_path / "cache", "device": "cpu", "amp": False}
+    run("inference.json", **options, output_dir=tmp_path / "plain")
+    compiled = {"evaluator#compile": True, "evaluator#compile_kwargs": {"backend": "eager"}}
+    run("inference.json", **options, output_dir=tmp_path / "compiled", **compiled)
+    masks = sorted((tmp_path / "plain").glob("*_mask.png"))
+    assert masks
+    for mask in masks:
+        pair = np.asarray(Image.open(mask)), np.asarray(Image.open(tmp_path / "compiled" / mask.name))
+        assert pair[0].any()
+        assert np.mean(pair[0] != pair[1]) < 1e-3, mask.name
+
+
 def test_training_goes_on_where_it_stopped(run, tiny, tmp_path):
     run("train.json", **tiny)
     run("train.json", **tiny | {"max_epochs": 3}, resume=True)
