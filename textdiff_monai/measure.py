@@ -55,12 +55,24 @@ def _seconds(job: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - begin
 
 
-def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Multiply-adds a second of a large square product; the best of several, for it is to be a bound."""
+def matrix_products(dtype: torch.dtype, device: torch.device) -> tuple[Callable[[], None], int]:
+    """Large square products, as many as show a machine's rate, and their multiply-adds."""
     # Precisions that a CPU lacks are emulated, hundreds of times slower.
     side = 8192 if device.type == "cuda" else 2048 if dtype == torch.float32 else 512
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    return side**3 / min(_seconds(lambda: a @ b, device) for _ in range(10))
+    repeats = 4
+
+    def run() -> None:
+        for _ in range(repeats):
+            a @ b
+
+    return run, repeats * side**3
+
+
+def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Multiply-adds a second of large square products; the best of several."""
+    products, count = matrix_products(dtype, device)
+    return count / min(_seconds(products, device) for _ in range(4))
 
 
 def multiply_adds(job: Callable[[], Tensor]) -> tuple[Tensor, int]:
