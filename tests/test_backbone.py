@@ -146,6 +146,15 @@ def test_large_maps_are_made_a_few_at_a_time_and_features_stay_the_same(values, 
     assert seen == samples
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_trace_of_one_image_takes_batches(unet_folder, monkeypatch):
+    backbone = DiffusionBackbone(unet_folder, blocks=(0, 3), steps=(50, 250))
+    monkeypatch.setattr(activations, "_AT_ONCE_ON_CPU", 4000)
+    trace = torch.jit.trace(backbone, picture(1, 3, 8, 16), check_trace=False)
+    images = picture(5, 3, 8, 16)
+    assert_same(trace(images), backbone(images))
+
+
 def test_features_are_the_same_at_every_call_and_leave_the_random_state_alone(unet_folder):
     backbone, image = DiffusionBackbone(unet_folder, blocks=(3,), steps=(50,)), picture(1, 3, 8, 8)
     torch.manual_seed(1)

@@ -116,7 +116,9 @@ def _growth(unit: _Unit) -> int:
 
 def _in_pieces(function: Callable[..., list[Tensor]], values: int, *batches: Tensor) -> list[Tensor]:
     """Maps that a function makes of batches; on a CPU of a few samples at once, where it makes many values of each."""
-    at_once = max(1, _AT_ONCE_ON_CPU // int(values)) if batches[0].device.type == "cpu" else batches[0].shape[0]
+    if batches[0].device.type != "cpu" or torch.jit.is_tracing():  # a trace would fix the number of pieces
+        return function(*batches)
+    at_once = max(1, _AT_ONCE_ON_CPU // values)
     pieces = [function(*parts) for parts in zip(*(batch.split(at_once) for batch in batches), strict=True)]
     return [torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)]
 
