@@ -25,7 +25,7 @@ def short_residual(unit: ResnetBlock2D, hidden: Tensor, embedding: Tensor, short
     """What ``unit(hidden, embedding)`` computes, in eval mode and without gradients.
 
     To take memory for a large map from the system costs more than to compute a norm of it, and the unit as diffusers
-    writes it takes seven.
+    writes it takes ten.
 
     Args:
         hidden: (N, C, H, W).
