@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -29,12 +29,12 @@ from textdiff_monai.measure import (
     side_by_side,
 )
 from textdiff_monai.network import TextDiff
-from textdiff_monai.plot import plot
 from textdiff_monai.reference import published_features, published_head, published_logits
+from textdiff_monai.report import plot
 from textdiff_monai.setting import SETTINGS, Setting, build_network, frozen_folders
 
 EPOCHS = 50
-# Training steps on cached features follow each other, once all features are there; so they are measured.
+# Training steps on cached features that are measured in a row.
 _STEPS = 10
 
 
@@ -157,6 +157,16 @@ class _Work:
 
         return step
 
+    def cached_steps(self, cache: FeatureCache, image: Tensor) -> Callable[[], None]:
+        """Training steps in a row, as they are taken once all features are there, with features read from the cache."""
+        step, backbone, encoder = self.trainer(published=False), self.network.backbone, self.network.text_encoder
+
+        def steps() -> None:
+            for _ in range(_STEPS):
+                step(cache(image, backbone.identity, backbone._compute), encoder([self.text])[0].to(self.device))
+
+        return steps
+
 
 def _inference(work: _Work, rates: Mapping[str, float]) -> dict[str, Any]:
     """Both ways in float32, and ours in every precision whose matrix products are faster here than float32's."""
@@ -190,22 +200,18 @@ def _training(work: _Work, cache: FeatureCache) -> dict[str, Any]:
     image, backbone, encoder = work.images(), work.network.backbone, work.network.text_encoder
     text = encoder([work.text])[0].to(work.device)
     features = backbone(image)
-    published, ours = work.trainer(published=True), work.trainer(published=False)
+    published = work.trainer(published=True)
 
     def extract() -> None:
         fresh = work.images()  # no other image has its features
         cache(fresh, backbone.identity, backbone._compute)
-
-    def cached_steps() -> None:
-        for _ in range(_STEPS):
-            ours(cache(image, backbone.identity, backbone._compute), encoder([work.text])[0].to(work.device))
 
     jobs: dict[str, Callable[[], Any]] = {
         "published_features": lambda: published_features(backbone, image),
         "published_text": lambda: encoder._encode(work.text),
         "published_head_step": lambda: published(features, text),
         "ours_extraction": extract,
-        "ours_cached_step": cached_steps,
+        "ours_cached_step": work.cached_steps(cache, image),
     }
     seconds = side_by_side(jobs, work.setting.repeats, work.device)
     seconds["ours_cached_step"] /= _STEPS
@@ -291,36 +297,14 @@ def _options(setting: Setting, folders: tuple[Path, Path], device: torch.device,
     rows = []
     for index, (name, choice) in enumerate(choices.items()):
         work = _Work(setting, build_network(setting, folders, device, **choice), device)
-        backbone, image, step = work.network.backbone, work.images(), work.trainer(published=False)
-        text, cache = work.network.text_encoder([work.text])[0].to(device), FeatureCache(folder / f"option{index}")
-
-        def cached_steps() -> None:
-            for _ in range(_STEPS):
-                step(cache(image, backbone.identity, backbone._compute), text)  # noqa: B023
-
-        infer = partial(work.infer, image, published=False)
-        jobs: dict[str, Callable[[], Any]] = {"inference": infer, "cached_step": cached_steps}
+        backbone, image, cache = work.network.backbone, work.images(), FeatureCache(folder / f"option{index}")
+        jobs: dict[str, Callable[[], Any]] = {
+            "inference": partial(work.infer, image, published=False),
+            "cached_step": work.cached_steps(cache, image),
+        }
         seconds = side_by_side(jobs, max(1, setting.repeats // 3), device)
         seconds["cached_step"] /= _STEPS
         (entry,) = cache.folder.rglob("*.safetensors")
         options = {"blocks": backbone.blocks, "steps": backbone.steps, "noise_seed": backbone.noise_seed}
         rows.append({"option": name, **options, "seconds": seconds, "cache_bytes_per_image": entry.stat().st_size})
     return rows
-
-
-def summary(report: Mapping[str, Any]) -> Iterator[str]:
-    """The figures that matter, a line each."""
-    about, seconds = report["machine"], report["inference"]["seconds"]["ours"]
-    yield f"{report['config']} on {about['device']}, {about['threads']} threads, load {about['load_before']}"
-    meanings = {
-        "inference_fp32": "times faster: inference, float32",
-        "inference_best": f"times faster: inference, {min(seconds, key=seconds.get)}",
-        "training_50_epochs": f"times faster: training over {EPOCHS} epochs, extraction included",
-        "cached_step": "times faster: a training step on cached features",
-        "training_memory": "of the memory: training, beyond the frozen weights",
-        "over_floor": "times the floor: inference, float32",
-    }
-    for name, meaning in meanings.items():
-        value = report["ratios"][name]
-        yield f"  {'not measured' if value is None else f'{value:.2f}':>12s} {meaning}"
-    yield f"  {report['max_relative_error']:12.1e} largest relative error of the logits, float32"

@@ -225,7 +225,8 @@ def benchmark(config="tiny", out="benchmark.json", device=None):  # type: ignore
         out: the JSON file; the plot lies beside it.
         device: cpu or cuda; by default CUDA where there is one.
     """
-    from textdiff_monai.benchmark import benchmark, summary
+    from textdiff_monai.benchmark import benchmark
+    from textdiff_monai.report import summary
 
     print("\n".join(summary(benchmark(str(config), str(out), device))))
     print(f"written: {out}")

@@ -1,8 +1,8 @@
-"""A picture of the benchmark's report."""
+"""The benchmark's report, in lines and as a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +46,21 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
     figure.suptitle(f"{report['config']}, {report['machine']['device']}, {report['machine']['threads']} threads")
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def summary(report: Mapping[str, Any]) -> Iterator[str]:
+    """The figures that matter, a line each."""
+    about, seconds = report["machine"], report["inference"]["seconds"]["ours"]
+    yield f"{report['config']} on {about['device']}, {about['threads']} threads, load {about['load_before']}"
+    meanings = {
+        "inference_fp32": "times faster: inference, float32",
+        "inference_best": f"times faster: inference, {min(seconds, key=seconds.get)}",
+        "training_50_epochs": "times faster: training over 50 epochs, extraction included",
+        "cached_step": "times faster: a training step on cached features",
+        "training_memory": "of the memory: training, beyond the frozen weights",
+        "over_floor": "times the floor: inference, float32",
+    }
+    for name, meaning in meanings.items():
+        value = report["ratios"][name]
+        yield f"  {'not measured' if value is None else f'{value:.2f}':>12s} {meaning}"
+    yield f"  {report['max_relative_error']:12.1e} largest relative error of the logits, float32"
