@@ -16,7 +16,6 @@ from textdiff_monai.benchmark import benchmark
 from textdiff_monai.measure import multiply_adds, peak_bytes, side_by_side
 from textdiff_monai.reference import published_features, published_head, published_logits
 from textdiff_monai.report import summary
-from textdiff_monai.report import summary
 from textdiff_monai.setting import Setting
 from textdiff_monai.weights import import_adm, load_published_head
 
