@@ -12,7 +12,7 @@ from diffusers import UNet2DModel
 from PIL import Image
 from transformers import BertConfig, BertModel
 
-from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder
+from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, convolution
 from textdiff_monai.language import train_tokenizer
 
 
@@ -90,6 +90,15 @@ def network(unet_folder, bert_folder):
     backbone = DiffusionBackbone(unet_folder, blocks=(1, 3), steps=(50, 250))
     head = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": (8, 8)}
     return TextDiff(backbone, TextEncoder(bert_folder), head=head).eval()
+
+
+@pytest.fixture
+def _short_convolutions_of_small_maps(monkeypatch):
+    """Every way to compute a convolution is taken by small tensors."""
+    for name, value in {"CHANNELS": 2, "_SMALL": 16, "_MANY": 12, "_BAND": 144, "_WIDE_BAND": 216}.items():
+        monkeypatch.setattr(convolution, name, value)
+    ways = convolution._WINOGRAD.values()
+    monkeypatch.setattr(convolution, "_WINOGRAD", dict(zip((32, 24), ways, strict=True)))
 
 
 @pytest.fixture(scope="session")

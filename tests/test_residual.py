@@ -7,18 +7,13 @@ import torch
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
-from textdiff_monai import convolution
 from textdiff_monai.convolution import ShortConvolutions
 from textdiff_monai.residual import residual_can_be_short, short_residual
 
-SIZES = {"large": (8, 12), "small": (4, 4), "between": (6, 6)}
+SIZES = {"large": (8, 12), "medium": (6, 6), "small": (4, 4), "between": (5, 7)}
 
 
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    """Every way is taken by small tensors."""
-    for name, value in {"CHANNELS": 2, "_SMALL": 16, "_LARGE": 64, "_MANY": 12, "_BAND": 4, "_WIDE_BAND": 6}.items():
-        monkeypatch.setattr(convolution, name, value)
+pytestmark = pytest.mark.usefixtures("_short_convolutions_of_small_maps")
 
 
 def unit(**options):
@@ -39,6 +34,7 @@ def unit(**options):
         {"time_embedding_norm": "default"},
         {"out_channels": 12},
         {"up": True, "out_channels": 8},
+        {"up": True, "kernel": "sde_vp"},
         {"down": True},
         {"skip_time_act": True, "output_scale_factor": 1.5},
         {"groups": 2, "groups_out": 8, "eps": 0.1, "time_embedding_norm": "default"},

@@ -43,9 +43,10 @@ def decoder_activations(unet: UNet2DModel, noisy: Tensor, times: Tensor, blocks:
     first_width = unet.config["block_out_channels"][0]
     if hidden.device.type == "cpu" and hidden[:, 0].numel() * first_width > _AT_ONCE_ON_CPU:
         return_freed_memory()
-    if first_width < convolution.CHANNELS or not convolution.convolutions_can_be_short(hidden):
+    precision = convolution.short_precision(hidden)
+    if first_width < convolution.CHANNELS or precision is None:
         return _activations(unet, hidden, embedding, blocks, _layer)
-    with convolution.ShortConvolutions() as short:
+    with convolution.ShortConvolutions(precision) as short:
         hidden = hidden.contiguous(memory_format=torch.channels_last)
         return _activations(unet, hidden, embedding, blocks, partial(_short_layer, short))
 

@@ -6,6 +6,7 @@ from typing import TypeGuard
 
 import torch
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from textdiff_monai.convolution import Activation, ShortConvolutions
@@ -34,7 +35,9 @@ def short_residual(unit: ResnetBlock2D, hidden: Tensor, embedding: Tensor, short
     """
     before, resample = _norm(unit.norm1, hidden), unit.upsample or unit.downsample
     if resample is None:
-        inner = short.of_activation(hidden, before, unit.conv1)
+        inner = short.of_activation(hidden, before, unit.conv1, passing=True)
+    elif isinstance(resample, Upsample2D):
+        inner, hidden = short.of_doubled(hidden, before, unit.conv1, passing=True), resample(hidden)
     else:
         inner, hidden = unit.conv1(resample(before(hidden))), resample(hidden)
 
@@ -54,7 +57,7 @@ def short_residual(unit: ResnetBlock2D, hidden: Tensor, embedding: Tensor, short
 def _norm(norm: nn.GroupNorm, image: Tensor, offset: Tensor | None = None) -> Activation:
     """SiLU of the norm of maps (N, C, H, W) plus an offset (N, C)."""
     statistics = (torch.batch_norm_update_stats(sample[None], None, None, 0.0) for sample in image)
-    means, variances = (torch.stack(values) for values in zip(*statistics, strict=True))  # of each channel
+    means, variances = (torch.stack(values).float() for values in zip(*statistics, strict=True))  # of each channel
     offset = torch.zeros_like(means) if offset is None else offset
     means = means + offset
     variance, mean = torch.var_mean(means.unflatten(1, (norm.num_groups, -1)), dim=2, correction=0)
