@@ -272,7 +272,8 @@ def test_identity_does_not_depend_on_the_precision_that_the_same_weights_are_sav
     ).stat().st_size
     assert half.identity == single.identity
     image = picture(1, 3, 8, 8)
-    assert torch.equal(half(image)[0], single(image)[0])
+    # Not to the last bit: products of some processors depend on where in memory the weights lie.
+    torch.testing.assert_close(half(image)[0], single(image)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_a_noise_schedule_beside_the_weights_is_used(unet_folder, tmp_path):
