@@ -89,6 +89,18 @@ def test_train_evaluate_and_infer(run, tiny, data_folder, tmp_path):
     assert set(np.unique(np.asarray(Image.open(masks[0])))) <= {0, 1}
 
 
+def test_a_lower_precision_trains_and_infers_on_a_cpu(run, tiny, tmp_path):
+    lower = {"amp": True, "amp_dtype": "bfloat16"}
+    run("train.json", run_id="training", **tiny | lower)
+    losses = [float(row["loss"]) for row in rows(tmp_path / "output" / "history.csv")]
+    run("train.json", run_id="training", **tiny)
+    exact = [float(row["loss"]) for row in rows(tmp_path / "output" / "history.csv")]
+    assert losses != exact
+    assert losses == pytest.approx(exact, rel=0.05)
+    run("inference.json", **inference_options(tiny) | lower, checkpoint=tmp_path / "models" / "model.pt")
+    assert len(list((tmp_path / "output").glob("*_mask.png"))) > 4
+
+
 def test_a_compiled_network_reads_the_same_sentences(run, tmp_path):
     """MONAI takes the metadata, sentences among it, from the images of a compiled network."""
     options = {"cache_dir": tmp_path / "cache", "device": "cpu", "amp": False}

@@ -296,3 +296,29 @@ def test_autocast_trains_the_head_in_its_precision_close_to_float32(tokens):
     exact, rounded = results
     assert not torch.equal(rounded, exact)
     assert F.cosine_similarity(rounded, exact, dim=0) > 0.98
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_lower_precision_is_the_networks_own_on_a_cpu_too(build, precision):
+    options, image = CONFIGURATIONS["paper-like"], images(2)
+    network = build(**options)
+    exact = network(image, SENTENCES[:2])
+    lower = TextDiff(network.backbone, network.text_encoder, head=HEAD, autocast=precision).eval()
+    lower.load_state_dict(network.state_dict())
+    logits = lower(image, SENTENCES[:2])
+    assert logits.dtype == torch.float32
+    assert 0 < (logits - exact).norm() < 0.05 * exact.norm()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(network(image, SENTENCES[:2]).float(), logits) == (precision == "bfloat16")
+
+
+def test_sentences_first_read_in_a_lower_precision_are_remembered_exactly(build):
+    network, fresh = (build(**CONFIGURATIONS["one block, one step"]) for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(images(1), ["left lower lung"])
+    assert torch.equal(network(images(1), ["left lower lung"]), fresh(images(1), ["left lower lung"]))
+
+
+def test_an_unknown_precision_is_an_error_that_names_those_there_are(network):
+    with pytest.raises(ValueError, match=r"'half'.*'bfloat16', 'float16'"):
+        TextDiff(network.backbone, network.text_encoder, autocast="half")

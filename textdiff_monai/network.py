@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
@@ -21,6 +22,8 @@ class TextDiff(nn.Module):
         text_encoder: the frozen text branch.
         num_classes: channels of the logits, background included.
         head: more options of :class:`~textdiff_monai.SegmentationHead` (the paper's by default).
+        autocast: "bfloat16" or "float16", the precision of what autocast lowers, on whatever device the images are
+            (MONAI's own workflows know CUDA alone). None changes nothing.
     """
 
     def __init__(
@@ -29,8 +32,12 @@ class TextDiff(nn.Module):
         text_encoder: TextEncoder,
         num_classes: int = 2,
         head: dict[str, Any] | None = None,
+        autocast: str | None = None,
     ) -> None:
         super().__init__()
+        if autocast not in (None, "bfloat16", "float16"):
+            raise ValueError(f"autocast is {autocast!r}: expected 'bfloat16', 'float16' or None")
+        self.autocast: torch.dtype | None = None if autocast is None else getattr(torch, autocast)
         self.backbone = backbone
         self.text_encoder = text_encoder
         self.head = SegmentationHead(backbone.out_channels, text_encoder.out_channels, num_classes, **(head or {}))
@@ -47,7 +54,7 @@ class TextDiff(nn.Module):
             text_mask: (B, L), True where a token may be seen; only with embeddings, None: all of them.
 
         Returns:
-            (B, num_classes, H, W)
+            (B, num_classes, H, W), in float32 where the network itself lowers the precision.
 
         Raises:
             ValueError: for an image size the UNet cannot halve (it names sizes that work), or texts that do not match
@@ -56,8 +63,10 @@ class TextDiff(nn.Module):
         image = image.as_tensor() if isinstance(image, MetaTensor) else image
         embeddings, mask = self._read(text, text_mask, image.shape[0])
         mask = None if mask is None else mask.to(image.device)
-        features = self.backbone(image)
-        return self.head(features, embeddings.to(image.device), mask, image.shape[-2:])
+        if self.autocast is None:
+            return self.head(self.backbone(image), embeddings.to(image.device), mask, image.shape[-2:])
+        with torch.autocast(image.device.type, self.autocast):
+            return self.head(self.backbone(image), embeddings.to(image.device), mask, image.shape[-2:]).float()
 
     def _read(self, text: Any, mask: Tensor | None, batch: int) -> tuple[Tensor, Tensor | None]:
         if isinstance(text, Tensor):

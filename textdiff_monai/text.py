@@ -100,9 +100,11 @@ class TextEncoder(Frozen):
             )
         if length > self.max_length and self.mask_padding:
             warnings.warn(f"a text of {length} tokens was cut to the first {self.max_length}", stacklevel=2)
-        tokens = tokens.to(next(self.model.parameters()).device)
-        hidden = self.model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).last_hidden_state
-        return hidden[0].float().cpu()
+        device = next(self.model.parameters()).device
+        tokens = tokens.to(device)
+        with torch.autocast(device.type, enabled=False):  # remembered, and then read in every precision
+            output = self.model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
+        return output.last_hidden_state[0].float().cpu()
 
     def _embedding(self, sentence: str) -> Tensor:
         """Computed once, while among the last sentences that are remembered, by their hashes: they may be reports."""
