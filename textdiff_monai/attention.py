@@ -49,10 +49,7 @@ class ImageTextAttention(nn.Module):
             tokens = fold_tokens(keys, values, mask, branch, self.to_q, self.to_out, self.norm)
 
             def attend(pixels: Tensor) -> Tensor:
-                if branch is None:
-                    return tokens.weights(pixels) @ tokens.vectors
-                normalised = F.layer_norm(pixels, branch.normalized_shape, eps=branch.eps)
-                return torch.baddbmm(pixels, tokens.weights(normalised), tokens.vectors)
+                return tokens.attended(pixels) if branch is None else tokens.branch(pixels, branch.eps)
         else:
             seen = None if mask is None else mask[:, None, None, :]
 
