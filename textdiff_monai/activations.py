@@ -14,7 +14,6 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from textdiff_monai import convolution
-from textdiff_monai.memory import return_freed_memory
 from textdiff_monai.residual import residual_can_be_short, short_residual
 
 # Values of a batch's map beyond which a CPU works on it in pieces: together they would take memory and save no time.
@@ -41,8 +40,6 @@ def decoder_activations(unet: UNet2DModel, noisy: Tensor, times: Tensor, blocks:
     embedding = unet.time_embedding(unet.time_proj(times).to(unet.dtype))
     hidden = 2 * noisy - 1 if unet.config["center_input_sample"] else noisy
     first_width = unet.config["block_out_channels"][0]
-    if hidden.device.type == "cpu" and hidden[:, 0].numel() * first_width > _AT_ONCE_ON_CPU:
-        return_freed_memory()
     precision = convolution.short_precision(hidden)
     if first_width < convolution.CHANNELS or precision is None:
         return _activations(unet, hidden, embedding, blocks, _layer)

@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from textdiff_monai.memory import return_freed_memory
+
 _SUFFIX = ".safetensors"
 _GIB = 2**30
 _logger = logging.getLogger(__name__)
@@ -78,6 +80,8 @@ class FeatureCache:
         found = [self._load(key) for key in keys]
         missing = [index for index, maps in enumerate(found) if maps is None]
         if missing:
+            if images.device.type == "cpu":
+                return_freed_memory()  # by the training step before
             fresh = [scale.detach().to("cpu", torch.float32) for scale in compute(images[missing])]
             for row, index in enumerate(missing):
                 found[index] = self._store(keys[index], [self._packed(scale[row]) for scale in fresh])

@@ -81,14 +81,14 @@ class _Branch(torch.autograd.Function):
         weights = _softmax(scores + offsets, heads)
         mixed = weights @ products
         rate_after = _rate((mixed * weights).sum(dim=-1, keepdim=True), eps)
-        ctx.save_for_backward(pixels, keys, products, vectors, mean, rate, scores, weights, mixed, rate_after)
+        ctx.save_for_backward(pixels, keys, vectors, mean, rate, scores, weights, mixed, rate_after)
         ctx.heads = heads
         return (pixels + bias).baddbmm_(weights * rate_after, vectors)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        pixels, keys, products, vectors, mean, rate, scores, weights, mixed, rate_after = ctx.saved_tensors
+        pixels, keys, vectors, mean, rate, scores, weights, mixed, rate_after = ctx.saved_tensors
         of_vectors = (weights * rate_after).transpose(1, 2) @ grad
         of_scaled = grad @ vectors.transpose(1, 2)
         of_variance = (of_scaled * weights).sum(dim=-1, keepdim=True) * rate_after.pow(3) / -2
