@@ -281,6 +281,37 @@ def test_the_attention_block_is_pointwise_in_the_image_and_keeps_its_shape():
     assert not torch.allclose(block(pixels, text.flip(0)), output, rtol=1e-3)
 
 
+@pytest.mark.parametrize("tokens", [3, 5], ids=["folded", "as they are"])  # a head has 4 channels
+def test_the_attention_blocks_gradients_are_right(tokens):
+    torch.manual_seed(0)
+    block = ImageTextBlock(6, 7, 2, 4).double()
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+    names, weights = zip(*block.named_parameters(), strict=True)
+    pixels, text = torch.randn(2, 5, 6).double() + 1, torch.randn(2, tokens, 7).double()
+    mask = torch.tensor([[True] * tokens, [True] * (tokens - 1) + [False]])
+
+    def attend(pixels, text, *weights):
+        return torch.func.functional_call(block, dict(zip(names, weights, strict=True)), (pixels, text, mask))
+
+    with torch.enable_grad():
+        assert torch.autograd.gradcheck(attend, (pixels.requires_grad_(), text.requires_grad_(), *weights))
+        trained = attend(pixels, text, *weights)
+    assert_close(trained.detach(), block(pixels, text, mask))
+    with torch.enable_grad():  # features are given: nothing leads to them
+        (fewer,) = torch.autograd.grad(attend(pixels.detach(), text, *weights).sum(), text)
+        (all_of_them,) = torch.autograd.grad(attend(pixels, text, *weights).sum(), text)
+    assert torch.equal(fewer, all_of_them)
+
+
+def test_training_and_inference_attend_alike_to_pixels_far_from_zero():
+    torch.manual_seed(0)
+    block, pixels, text = ImageTextBlock(64, 32, 2, 16), torch.randn(2, 20, 64) + 30, torch.randn(2, 4, 32)
+    with torch.enable_grad():
+        trained = block(pixels, text)
+    assert_close(trained.detach(), block(pixels, text))
+
+
 @pytest.mark.parametrize("tokens", [4, 9], ids=["folded", "as they are"])  # a head has 8 channels
 def test_autocast_trains_the_head_in_its_precision_close_to_float32(tokens):
     torch.manual_seed(0)
