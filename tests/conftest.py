@@ -12,7 +12,7 @@ from diffusers import UNet2DModel
 from PIL import Image
 from transformers import BertConfig, BertModel
 
-from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, convolution
+from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, convolution, products
 from textdiff_monai.language import train_tokenizer
 
 
@@ -41,6 +41,17 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(params=["onednn", "blas"])
+def library(request, monkeypatch):
+    """What computes matrix products, small ones too: both of what there is, whichever is faster on this machine."""
+    if request.param == "onednn" and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("PyTorch without oneDNN")
+    for module in (products, convolution):
+        monkeypatch.setattr(module, "onednn_is_faster", lambda: request.param == "onednn")
+    monkeypatch.setattr(products, "_FEW", 0)
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from textdiff_monai.convolution import Activation, ShortConvolutions, short_prec
 from textdiff_monai.measure import multiply_adds
 from textdiff_monai.reference import published_features
 
-pytestmark = pytest.mark.usefixtures("_short_convolutions_of_small_maps")
+pytestmark = pytest.mark.usefixtures("_short_convolutions_of_small_maps", "library")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def assert_close(ours, theirs, what, tolerance=TOLERANCE):
     assert error <= tolerance, f"{what}: off by {error:.1e} of the largest value"
 
 
-def test_published_numbers_are_repeated(golden, tmp_path):
+def test_published_numbers_are_repeated(golden, library, tmp_path):
     options, numbers = json.loads(golden.read_text()), np.load(golden.with_suffix(".npz"))
     torch.save(fill(adm_shapes(options)), tmp_path / "adm.pt")
     import_adm(tmp_path / "adm.pt", tmp_path / "unet", options["num_head_channels"])

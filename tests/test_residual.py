@@ -13,7 +13,7 @@ from textdiff_monai.residual import residual_can_be_short, short_residual
 SIZES = {"large": (8, 12), "medium": (6, 6), "small": (4, 4), "between": (5, 7)}
 
 
-pytestmark = pytest.mark.usefixtures("_short_convolutions_of_small_maps")
+pytestmark = pytest.mark.usefixtures("_short_convolutions_of_small_maps", "library")
 
 
 def unit(**options):

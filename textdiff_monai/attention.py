@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from textdiff_monai.folding import fold_tokens
+from textdiff_monai.products import linear
 
 
 class ImageTextAttention(nn.Module):
@@ -87,6 +88,6 @@ class ImageTextBlock(nn.Module):
             pixels = second(first(pixels))
             # Cheap enough to be computed again in the backward pass rather than kept for it.
             active = checkpoint(lambda x: F.gelu(self.norm3(x)), pixels, use_reentrant=False, preserve_rng_state=False)
-            return pixels + self.linear(active)
+            return pixels + linear(active, self.linear.weight, self.linear.bias)
 
         return attend

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from textdiff_monai.products import linear, onednn_is_faster, product
+
 # Tiles of a map from where putting its weights in the order of the products first is a small part, in float32.
 _MANY = 1024
 # Products of each channel that are made at once: with weights in order to stay in a core's cache; without, so that few
@@ -169,7 +171,7 @@ class ShortConvolutions(TorchFunctionMode):
     ) -> Tensor:
         (count, _, height, width), out = image.shape, len(weight)
         down, across = height // way.step, width // way.step
-        in_order = self.dtype == torch.float32 and down * across >= _MANY
+        in_order = self.dtype == torch.float32 and down * across >= _MANY and not onednn_is_faster()
         filters = self._filters(weight, way, in_order)
         bias = image.new_zeros(()) if bias is None else bias.to(image.dtype)
 
@@ -223,11 +225,11 @@ class ShortConvolutions(TorchFunctionMode):
 
         tiles = count * down * across
         spectra = self._take("odd", len(filters), tiles * channels)
-        torch.mm(way.patches.to(self.dtype), patches.view(patch**2, -1), out=spectra)
+        spectra = product(way.patches.to(self.dtype), patches.view(patch**2, -1), spectra)
         products = self._take("even", len(filters), tiles, out)
-        torch.bmm(spectra.view(-1, tiles, channels), filters, out=products)
+        product(spectra.view(-1, tiles, channels), filters, products)
         outputs = self._take("odd", way.tile**2, tiles * out)
-        torch.mm(way.products.to(self.dtype), products.view(len(filters), -1), out=outputs)
+        outputs = product(way.products.to(self.dtype), products.view(len(filters), -1), outputs)
         return outputs.view(way.tile, way.tile, count, down, across, out).permute(2, 3, 0, 4, 1, 5)
 
     def _one_product(self, image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -236,7 +238,7 @@ class ShortConvolutions(TorchFunctionMode):
         surroundings = padded.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3)
         out, channels = weight.shape[:2]
         filters = self._take("filters", out, 3, 3, channels).copy_(weight.permute(0, 2, 3, 1))
-        return F.linear(surroundings.flatten(3), filters.flatten(1), bias).permute(0, 3, 1, 2)
+        return linear(surroundings.flatten(3), filters.flatten(1), bias).permute(0, 3, 1, 2)
 
     def _take(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Memory used before, if it is not far too much: new pages from the system cost as much as a transform."""
@@ -249,7 +251,7 @@ class ShortConvolutions(TorchFunctionMode):
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Of tokens that do not lie in order PyTorch would repeat the weight for every sample."""
-    return F.linear(input.contiguous(), weight, bias)
+    return linear(input.contiguous(), weight, bias)
 
 
 def _is_wide(weight: Tensor) -> bool:

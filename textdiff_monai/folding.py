@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from textdiff_monai.products import add_product, product, product_of_transposed
+
 
 class FoldedTokens(NamedTuple):
     """What pixels need of a sentence; cheaper than attending to it as long as it has fewer tokens than a head channels.
@@ -37,20 +39,20 @@ class FoldedTokens(NamedTuple):
 
     def attended(self, pixels: Tensor) -> Tensor:
         """The normalised result of the attention of pixels (B, N, C)."""
-        return self.weights(pixels) @ self.vectors + self.bias
+        return product(self.weights(pixels), self.vectors) + self.bias
 
     def branch(self, pixels: Tensor, eps: float) -> Tensor:
         """Pixels (B, N, C) with the attention of the normalised pixels added; ``eps`` is that of the norm before it."""
         if torch.is_grad_enabled() and not torch.is_autocast_enabled(pixels.device.type) and not torch.jit.is_tracing():
             return _Branch.apply(pixels, *self, eps)
         normalised = F.layer_norm(pixels, pixels.shape[-1:], eps=eps)
-        return torch.baddbmm(pixels + self.bias, self.weights(normalised), self.vectors)
+        return pixels + self.attended(normalised)
 
     def weights(self, pixels: Tensor) -> Tensor:
         """(B, N, heads x L) for pixels (B, N, C): of :attr:`vectors` in the normalised result, without its bias."""
-        scores = torch.baddbmm(self.offsets, pixels, self.keys)
+        scores = product(pixels, self.keys) + self.offsets
         weights = _softmax(scores, self.heads)
-        variance = (weights @ self.products * weights).sum(dim=-1, keepdim=True)
+        variance = (product(weights, self.products) * weights).sum(dim=-1, keepdim=True)
         return weights * _rate(variance, self.eps)
 
 
@@ -77,32 +79,32 @@ class _Branch(torch.autograd.Function):
         mean = pixels.mean(dim=-1, keepdim=True)
         squares = torch.linalg.vector_norm(pixels, dim=-1, keepdim=True).square() / pixels.shape[-1]
         rate = _rate(squares - mean.square(), eps_before)
-        scores = (pixels @ keys).mul_(rate)
+        scores = product(pixels, keys).mul_(rate)
         weights = _softmax(scores + offsets, heads)
-        mixed = weights @ products
+        mixed = product(weights, products)
         rate_after = _rate((mixed * weights).sum(dim=-1, keepdim=True), eps)
         ctx.save_for_backward(pixels, keys, vectors, mean, rate, scores, weights, mixed, rate_after)
         ctx.heads = heads
-        return (pixels + bias).baddbmm_(weights * rate_after, vectors)
+        return add_product(pixels + bias, weights * rate_after, vectors)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         pixels, keys, vectors, mean, rate, scores, weights, mixed, rate_after = ctx.saved_tensors
-        of_vectors = (weights * rate_after).transpose(1, 2) @ grad
-        of_scaled = grad @ vectors.transpose(1, 2)
+        of_vectors = product_of_transposed(weights * rate_after, grad)
+        of_scaled = product(grad, vectors.transpose(1, 2))
         of_variance = (of_scaled * weights).sum(dim=-1, keepdim=True) * rate_after.pow(3) / -2
-        of_products = weights.transpose(1, 2) @ (weights * of_variance)
+        of_products = product_of_transposed(weights, weights * of_variance)
         of_weights = of_scaled.mul_(rate_after).addcmul_(mixed, of_variance, value=2)  # the products are symmetric
         of_weights, shares = (x.unflatten(-1, (ctx.heads, -1)) for x in (of_weights, weights))
         of_scores = (shares * (of_weights - (of_weights * shares).sum(dim=-1, keepdim=True))).flatten(2)
         of_offsets = of_scores.sum(dim=1, keepdim=True)
         of_rate = (of_scores * scores).sum(dim=-1, keepdim=True) * rate.square() / -pixels.shape[-1]
         of_scores = of_scores * rate
-        of_keys, of_pixels = pixels.transpose(1, 2) @ of_scores, None
+        of_keys, of_pixels = product_of_transposed(pixels, of_scores), None
         if ctx.needs_input_grad[0]:
             of_pixels = torch.addcmul(grad, pixels, of_rate).sub_(mean * of_rate)
-            of_pixels.baddbmm_(of_scores, keys.transpose(1, 2))
+            add_product(of_pixels, of_scores, keys.transpose(1, 2))
         return of_pixels, of_keys, of_offsets, of_products, of_vectors, grad.sum(dim=(0, 1)), None, None, None
 
 

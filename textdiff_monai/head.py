@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import torch.nn.functional as F
 from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
 
 from textdiff_monai.attention import ImageTextBlock
+from textdiff_monai.products import linear
 from textdiff_monai.upsampling import Strip, conv_of_upsampled, nine_mixes
 
 # Pixels that a CPU works on at once: what it makes of them should stay in its caches.
@@ -80,19 +80,22 @@ class SegmentationHead(nn.Module):
         # Published: every map is upsampled, all are concatenated, then convolved.
         convolution: nn.Conv2d = self.classifier[0]  # type: ignore[assignment]
         assert convolution.bias is not None
-        strips = self._strips(features, self.attention.read(text, mask), nine_mixes(convolution.weight))
+        strips = self._strips(features, self.attention.read(text, mask), convolution.weight)
         height, width = size
         return self.classifier[1:](conv_of_upsampled(strips, convolution.bias, (height, width)))
 
-    def _strips(self, features: Sequence[Tensor], attend: Callable[[Tensor], Tensor], mixes: Tensor) -> Iterator[Strip]:
+    def _strips(
+        self, features: Sequence[Tensor], attend: Callable[[Tensor], Tensor], kernel: Tensor
+    ) -> Iterator[Strip]:
         """Attended maps, a few rows at a time: pixels do not depend on each other, and a CPU's caches are small."""
-        for index, (scale, part) in enumerate(zip(features, mixes.chunk(len(features), dim=1), strict=True)):
+        for index, (scale, part) in enumerate(zip(features, kernel.chunk(len(features), dim=1), strict=True)):
+            mixes = nine_mixes(part)
             batch, _, height, width = map(int, scale.shape)
             rows = max(1, _CACHED // (batch * width)) if scale.device.type == "cpu" else height
             project = self._projection(index)
             for top in range(0, height, rows):
                 pixels = scale[:, :, top : top + rows].flatten(2).transpose(1, 2)
-                yield Strip(attend(project(pixels)), part, width, height, top)
+                yield Strip(attend(project(pixels)), mixes, width, height, top)
 
     def _projection(self, index: int) -> Callable[[Tensor], Tensor]:
         """Brings pixels (B, N, C_i) of a scale to the attention's width."""
@@ -101,7 +104,7 @@ class SegmentationHead(nn.Module):
         if not isinstance(convolution, nn.Conv2d):
             return convolution
         weight, bias = convolution.weight.flatten(1), convolution.bias
-        return lambda pixels: F.linear(pixels, weight, bias)
+        return lambda pixels: linear(pixels, weight, bias)
 
 
 def _initialise(module: nn.Module, channels: int) -> None:

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from textdiff_monai.products import linear
+
 # Pixels that a CPU upsamples to at once, of a row or a column.
 _REACH = 32
 
@@ -57,7 +59,7 @@ def conv_of_upsampled(strips: Iterable[Strip], bias: Tensor, size: tuple[int, in
     total = None
     for strip in strips:
         batch, out = strip.pixels.shape[0], bias.shape[0]
-        mixed = F.linear(strip.pixels, strip.mixes).view(batch, -1, strip.width, 3, 3, out)
+        mixed = linear(strip.pixels, strip.mixes).view(batch, -1, strip.width, 3, 3, out)
         if total is None:
             total = bias.to(mixed.dtype).expand(batch, *size, out).clone(memory_format=torch.contiguous_format)
         add = _AddUpsampled.apply if torch.is_grad_enabled() and not torch.jit.is_tracing() else _add_upsampled

@@ -1,0 +1,129 @@
+"""Matrix products on a CPU in float32, by the faster of the two libraries that PyTorch has for them.
+
+PyTorch gives these products to a BLAS, which may know less of a processor than oneDNN, to which it gives convolutions:
+MKL uses half of the vector units of AMD's Zen 5. Where oneDNN is clearly faster it computes what is asked for here.
+Everything else, on whatever device and in whatever precision, is PyTorch's own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_weight
+
+# Multiply-adds below which a product is over before oneDNN has begun.
+_FEW = 2**20
+# oneDNN is taken where it needs at most this part of the BLAS's time: where both are alike, nothing changes.
+_CLEARLY = 0.7
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear`` of inputs (..., K), a weight (N, K) and a bias (N,); returns (..., N)."""
+    if not _suits(input, weight, weight.shape[0]):
+        return F.linear(input, weight, bias)
+    return _Linear.apply(input, weight, bias) if _learns(input, weight, bias) else _onednn(input, weight, bias)
+
+
+def product(a: Tensor, b: Tensor, scratch: Tensor | None = None) -> Tensor:
+    """``a @ b`` of matrices (M, K) and (K, N), or of as many of each (B, M, K) and (B, K, N).
+
+    Without gradients the result may be written to ``scratch``, of its shape.
+    """
+    if not _suits(a, b, b.shape[-1]) or _learns(a, b):
+        return a @ b if scratch is None else (torch.mm if a.ndim == 2 else torch.bmm)(a, b, out=scratch)
+    if a.ndim == 2:
+        return _onednn(a, b.T)
+    if scratch is None:
+        return _each(product, a, b)
+    return torch.stack([_onednn(left, right) for left, right in zip(a, b.mT, strict=True)], out=scratch)
+
+
+def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``total.baddbmm_(a, b)`` of (B, M, K) and (B, K, N), without gradients."""
+    return total.add_(product(a, b)) if _suits(a, b, b.shape[-1]) else total.baddbmm_(a, b)
+
+
+def product_of_transposed(a: Tensor, b: Tensor) -> Tensor:
+    """``a.mT @ b`` of rows (R, M) and (R, N), or of as many of each (B, R, M) and (B, R, N), without gradients."""
+    if not _suits(a, b, b.shape[-1]):
+        return a.mT @ b
+    if a.ndim == 3:
+        return _each(product_of_transposed, a, b)
+    # The gradient of a 1x1 convolution's kernel is such a product, and oneDNN reads both as they lie.
+    grad, image = (rows[None, None].permute(0, 3, 1, 2) for rows in (a, b))
+    return conv2d_weight(image, (a.shape[1], b.shape[1], 1, 1), grad)[:, :, 0, 0]
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        return _onednn(input, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight = ctx.saved_tensors
+        needs_input, needs_weight, needs_bias = ctx.needs_input_grad
+        rows = grad.flatten(0, -2)
+        return (
+            _onednn(grad, weight.T) if needs_input else None,
+            product_of_transposed(rows, input.flatten(0, -2)) if needs_weight else None,
+            rows.sum(dim=0) if needs_bias else None,
+        )
+
+
+def _each(function: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    if len(a) == 1:
+        return function(a[0], b[0])[None]
+    return torch.stack([function(left, right) for left, right in zip(a, b, strict=True)])
+
+
+def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear`` as PyTorch's compiler calls it; it has no public name and no gradient."""
+    return torch.ops.mkldnn._linear_pointwise(_dense(input), _dense(weight), bias, "none", [], "")
+
+
+def _dense(matrix: Tensor) -> Tensor:
+    """Rows or columns without gaps: for others oneDNN has only its reference code, ten thousand times slower."""
+    return matrix if matrix.is_contiguous() or matrix.mT.is_contiguous() else matrix.contiguous()
+
+
+def _suits(a: Tensor, b: Tensor, columns: int) -> bool:
+    return (
+        a.dtype == b.dtype == torch.float32
+        and a.device.type == b.device.type == "cpu"
+        and a.numel() * columns >= _FEW
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.jit.is_tracing()
+        and not torch.compiler.is_compiling()
+        and onednn_is_faster()
+    )
+
+
+def _learns(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Tried once, in a few milliseconds."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    with torch.inference_mode():
+        square = torch.ones(512, 512)
+        ways: list[Callable[[], Tensor]] = [lambda: torch.mm(square, square), lambda: _onednn(square, square)]
+        fastest = [float("inf")] * len(ways)
+        for _ in range(5):
+            for index, way in enumerate(ways):
+                begin = time.perf_counter()
+                way()
+                fastest[index] = min(fastest[index], time.perf_counter() - begin)
+    return fastest[1] < _CLEARLY * fastest[0]
