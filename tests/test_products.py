@@ -66,7 +66,9 @@ def test_products(library: str, calls: list[tuple[int, ...]], batch: tuple[int, 
     assert_near(product_of_transposed(a, other), a.double().mT @ other.double())
     if batch:
         total = other.clone()
-        assert add_product(total, a, b) is total
+        assert_near(add_product(other, a, b), other.double() + expected)
+        with torch.no_grad():
+            assert add_product(total, a, b) is total
         assert_near(total, other.double() + expected)
 
 

@@ -46,7 +46,7 @@ class FoldedTokens(NamedTuple):
         if torch.is_grad_enabled() and not torch.is_autocast_enabled(pixels.device.type) and not torch.jit.is_tracing():
             return _Branch.apply(pixels, *self, eps)
         normalised = F.layer_norm(pixels, pixels.shape[-1:], eps=eps)
-        return pixels + self.attended(normalised)
+        return add_product(pixels + self.bias, self.weights(normalised), self.vectors)
 
     def weights(self, pixels: Tensor) -> Tensor:
         """(B, N, heads x L) for pixels (B, N, C): of :attr:`vectors` in the normalised result, without its bias."""

@@ -46,7 +46,9 @@ def product(a: Tensor, b: Tensor, scratch: Tensor | None = None) -> Tensor:
 
 
 def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """``total.baddbmm_(a, b)`` of (B, M, K) and (B, K, N), without gradients."""
+    """``torch.baddbmm`` of (B, M, N), (B, M, K) and (B, K, N); without gradients it may write to the total."""
+    if torch.is_grad_enabled() or torch.is_autocast_enabled(a.device.type):
+        return torch.baddbmm(total, a, b)
     return total.add_(product(a, b)) if _suits(a, b, b.shape[-1]) else total.baddbmm_(a, b)
 
 
