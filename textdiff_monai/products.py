@@ -94,7 +94,7 @@ def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 def _dense(matrix: Tensor) -> Tensor:
-    """Rows or columns without gaps: for others oneDNN has only its reference code, ten thousand times slower."""
+    """Rows or columns without gaps: for others oneDNN has only its reference code, a thousand times slower."""
     return matrix if matrix.is_contiguous() or matrix.mT.is_contiguous() else matrix.contiguous()
 
 
