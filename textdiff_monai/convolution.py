@@ -13,7 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 from textdiff_monai.products import linear, onednn_is_faster, product
 
-# Tiles of a map from where putting its weights in the order of the products first is a small part, in float32.
+# Tiles of a map from where putting its weights in the order of the products first is a small part, with a BLAS in
+# float32.
 _MANY = 1024
 # Products of each channel that are made at once: with weights in order to stay in a core's cache; without, so that few
 # products read the weights.

@@ -64,6 +64,8 @@ def product_of_transposed(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Linear(torch.autograd.Function):
+    """What oneDNN's 1x1 convolution does with its gradients, which PyTorch gives to the BLAS on one thread."""
+
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(input, weight)
@@ -116,7 +118,7 @@ def _learns(*tensors: Tensor | None) -> bool:
 
 @cache
 def onednn_is_faster() -> bool:
-    """Tried once, in a few milliseconds."""
+    """Whether oneDNN multiplies clearly faster here than the BLAS: tried once, in a few milliseconds."""
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     with torch.inference_mode():
