@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from textdiff_monai.products import linear, onednn_is_faster, product
+from textdiff_monai.products import PackedMatrices, linear, onednn_is_faster, product
 
 # Tiles of a map from where putting its weights in the order of the products first is a small part, with a BLAS in
 # float32.
@@ -19,8 +19,16 @@ _MANY = 1024
 # Products of each channel that are made at once: with weights in order to stay in a core's cache; without, so that few
 # products read the weights.
 _BAND, _WIDE_BAND = 36 * 64, 36 * 256
+# Values of patches that are transformed at once: few enough to stay in a core's cache, and for what a library
+# returns to be memory that was there before.
+_GATHERED = 36 * 64 * 256
+# Transformed weights that are held at once, if they are used once: new memory from the system costs more than to read
+# the weights again.
+_FILTERS = 5 * 2**22
 # Weights are transformed so many at a time where they are rounded: while they are in a core's cache.
 _WEIGHTS_AT_ONCE = 2**15
+# Tokens from where attention is faster a head at a time.
+_TOKENS = 256
 # Below, there is too little to save.
 CHANNELS = 128
 # Pixels of a map up to where one product is the shortest way, if its sides allow no other.
@@ -116,8 +124,12 @@ class ShortConvolutions(TorchFunctionMode):
         self._scratch: dict[str, Tensor] = {}
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        way = self._conv2d if func is F.conv2d else _linear if func is F.linear else func
-        return way(*args, **(kwargs or {}))
+        ways: dict[Any, Callable[..., Any]] = {
+            F.conv2d: self._conv2d,
+            F.linear: _linear,
+            F.scaled_dot_product_attention: self._attention,
+        }
+        return ways.get(func, func)(*args, **(kwargs or {}))
 
     def _conv2d(
         self,
@@ -140,6 +152,20 @@ class ShortConvolutions(TorchFunctionMode):
             if input.shape[2:].numel() <= _SMALL:
                 return self._one_product(input.to(self.dtype), weight, bias)
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+    def _attention(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Of (N, heads, T, D), a head at a time: PyTorch's blocks of it are small products."""
+        given = query, key, value
+        if (
+            (self.dtype != torch.float32 or onednn_is_faster())
+            and short_precision(*given) == self.dtype == query.dtype
+            and all(tokens.ndim == 4 and tokens.shape[2] >= _TOKENS for tokens in given)
+            and not (args or any(isinstance(option, Tensor) or option for option in kwargs.values()))
+        ):
+            heads = zip(*(tokens.flatten(0, 1) for tokens in given), strict=True)
+            found = [product(product(q * q.shape[1] ** -0.5, k.T).softmax(dim=1), v) for q, k, v in heads]
+            return torch.stack(found).unflatten(0, query.shape[:2])
+        return F.scaled_dot_product_attention(query, key, value, *args, **kwargs)
 
     def of_activation(
         self, image: Tensor, activation: Activation, convolution: nn.Conv2d, passing: bool = False
@@ -172,12 +198,16 @@ class ShortConvolutions(TorchFunctionMode):
     ) -> Tensor:
         (count, _, height, width), out = image.shape, len(weight)
         down, across = height // way.step, width // way.step
-        in_order = self.dtype == torch.float32 and down * across >= _MANY and not onednn_is_faster()
-        filters = self._filters(weight, way, in_order)
-        bias = image.new_zeros(()) if bias is None else bias.to(image.dtype)
-
-        at_once = (_BAND if in_order else _WIDE_BAND * 4 // image.dtype.itemsize) // len(filters)
+        in_order = self.dtype == torch.float32 and down * across >= _MANY
+        at_once = (_BAND if in_order else _WIDE_BAND * 4 // image.dtype.itemsize) // len(way.weights)
         samples, rows = max(1, at_once // (down * across)), max(1, at_once // across)
+        packs, is_used_once = in_order and onednn_is_faster(), count <= samples and down <= rows
+        filters: Iterable[Tensor] = self._filters(weight, way, in_order and not packs, in_parts=is_used_once)
+        if not is_used_once:
+            (whole,) = filters = list(filters)
+        packed = PackedMatrices(whole, rows * across) if packs else None
+        bias = image.new_zeros(out) if bias is None else bias.to(image.dtype)
+
         shape = count, down, way.tile, across, way.tile, out
         result = self._take("passing", *shape) if passing else image.new_empty(shape)
         pixels = image.permute(0, 2, 3, 1)
@@ -186,59 +216,90 @@ class ShortConvolutions(TorchFunctionMode):
             own = None if activation is None else Activation(activation.scale[some], activation.shift[some])
             for top in range(0, down, rows):
                 bottom = min(top + rows, down)
-                band = self._band(pixels[some], top, bottom, filters, way, own)
-                torch.add(band, bias, out=result[some, top:bottom])
+                padded = self._padded(pixels[some], top * way.step - 1, bottom * way.step + 1, own)
+                tiles = self._packed_band(padded, packed, way) if packed else self._band(padded, filters, out, way)
+                torch.add(tiles, bias, out=result[some, top:bottom])
         return result.view(count, down * way.tile, across * way.tile, out).permute(0, 3, 1, 2)
 
-    def _filters(self, weight: Tensor, way: Filtering, in_order: bool) -> Tensor:
-        """Transformed weights (P, C, O); those in order cost more to make and less to use."""
+    def _filters(self, weight: Tensor, way: Filtering, in_order: bool, in_parts: bool) -> Iterator[Tensor]:
+        """Transformed weights (P, C, O), maybe some of P at a time; in order they cost more to make and less to use."""
         out, channels = weight.shape[:2]
-        filters = self._take("filters", len(way.weights), out * channels)
         taps = weight.permute((2, 3, 1, 0) if in_order else (2, 3, 0, 1)).reshape(9, -1)
-        if self.dtype == taps.dtype:
-            torch.mm(way.weights, taps, out=filters)
-        else:
-            for rounded, some in zip(filters.split(_WEIGHTS_AT_ONCE, 1), taps.split(_WEIGHTS_AT_ONCE, 1), strict=True):
-                exact = self._take("exact", *rounded.shape, dtype=some.dtype)
-                rounded.copy_(torch.mm(way.weights, some, out=exact))
-        return filters.view(-1, channels, out) if in_order else filters.view(-1, out, channels).transpose(1, 2)
+        parts = math.ceil(len(way.weights) * taps.shape[1] / _FILTERS) if in_parts else 1
+        for matrix in way.weights.chunk(parts):
+            size = len(matrix) * taps.shape[1]
+            filters = self._take("filters", max(_FILTERS, size))[:size].view(len(matrix), -1)
+            if self.dtype == taps.dtype:
+                torch.mm(matrix, taps, out=filters)
+            else:
+                pairs = zip(filters.split(_WEIGHTS_AT_ONCE, 1), taps.split(_WEIGHTS_AT_ONCE, 1), strict=True)
+                for rounded, some in pairs:
+                    exact = self._take("exact", *rounded.shape, dtype=some.dtype)
+                    rounded.copy_(torch.mm(matrix, some, out=exact))
+            yield filters.view(-1, channels, out) if in_order else filters.view(-1, out, channels).transpose(1, 2)
 
-    def _band(
-        self, pixels: Tensor, top: int, bottom: int, filters: Tensor, way: Filtering, activation: Activation | None
-    ) -> Tensor:
-        """Rows of tiles (N, bottom - top, tile, tiles across, tile, O) of images (N, H, W, C)."""
-        (count, height, width, channels), out = pixels.shape, filters.shape[-1]
-        down, across, step, patch = bottom - top, width // way.step, way.step, way.step + 2
-
-        padded = self._take("padded", count, down * step + 2, width + 2, channels)
-        first = top * step - 1
-        inside = slice(max(0, -first), min(padded.shape[1], height - first))
+    def _padded(self, pixels: Tensor, top: int, bottom: int, activation: Activation | None) -> Tensor:
+        """Rows of activated images (N, H, W, C), with the pixel that surrounds them."""
+        count, height, width, channels = pixels.shape
+        padded = self._take("padded", count, bottom - top, width + 2, channels)
+        inside = slice(max(0, -top), min(bottom, height) - top)
         for border in (padded[:, : inside.start], padded[:, inside.stop :], padded[:, :, :1], padded[:, :, -1:]):
             border.zero_()
-        read, inner = pixels[:, inside.start + first : inside.stop + first], padded[:, inside, 1:-1]
+        read, inner = pixels[:, inside.start + top : inside.stop + top], padded[:, inside, 1:-1]
         if activation is None:
             inner.copy_(read)
         else:
             scale, shift = (values.to(pixels.dtype)[:, None, None] for values in activation)
             F.silu(torch.addcmul(shift, read, scale, out=inner), inplace=True)
-        patches = self._take("even", patch, patch, count, down, across, channels)
-        patches.copy_(padded.unfold(1, patch, step).unfold(2, patch, step).permute(4, 5, 0, 1, 2, 3))
+        return padded
 
-        tiles = count * down * across
-        spectra = self._take("odd", len(filters), tiles * channels)
-        spectra = product(way.patches.to(self.dtype), patches.view(patch**2, -1), spectra)
-        products = self._take("even", len(filters), tiles, out)
-        product(spectra.view(-1, tiles, channels), filters, products)
-        outputs = self._take("odd", way.tile**2, tiles * out)
-        outputs = product(way.products.to(self.dtype), products.view(len(filters), -1), outputs)
+    def _band(self, padded: Tensor, filters: Iterable[Tensor], out: int, way: Filtering) -> Tensor:
+        """Rows of tiles (N, tiles down, tile, tiles across, tile, O) of padded images (N, H, W, C)."""
+        tiled = _tiles(padded, way)
+        count, down, across, *_, channels = tiled.shape
+        spectra = self._spectra(tiled, way).view(len(way.patches), -1, channels)
+        products, done = self._take("even", *spectra.shape[:2], out), 0
+        for some in filters:
+            part = slice(done, done + len(some))
+            product(spectra[part], some, products[part])
+            done = part.stop
+        outputs = self._take("odd", way.tile**2, products[0].numel())
+        outputs = product(way.products.to(self.dtype), products.view(len(spectra), -1), outputs)
         return outputs.view(way.tile, way.tile, count, down, across, out).permute(2, 3, 0, 4, 1, 5)
+
+    def _spectra(self, tiled: Tensor, way: Filtering) -> Tensor:
+        """Transformed patches (P, tiles * C) of patches (N, tiles down, tiles across, patch, patch, C)."""
+        spectra, done = self._take("odd", len(way.patches), tiled.numel() // len(way.patches)), 0
+        rows = max(1, _GATHERED // tiled[0, 0].numel())
+        for image in tiled.permute(0, 3, 4, 1, 2, 5):
+            for some in image.split(rows, dim=2):
+                patches = self._take("patches", *some.shape).copy_(some).view(len(way.patches), -1)
+                part = spectra[:, done : done + patches.shape[1]]
+                transformed = product(way.patches.to(self.dtype), patches, part)
+                if transformed is not part:
+                    part.copy_(transformed)
+                done += patches.shape[1]
+        return spectra
+
+    def _packed_band(self, padded: Tensor, filters: PackedMatrices, way: Filtering) -> Tensor:
+        """The same with the products of a tile side by side, as packed matrices take them."""
+        tiled = _tiles(padded, way)
+        count, down, across, *_, channels = tiled.shape
+        patches = self._take("even", *tiled.shape).copy_(tiled).view(-1, len(way.patches), channels)
+        spectra = self._take("odd", *patches.shape)
+        torch.bmm(way.patches.expand(len(patches), -1, -1), patches, out=spectra)
+        products = filters.product(spectra)
+        outputs = self._take("outputs", len(patches), way.tile**2, products.shape[2])
+        torch.bmm(way.products.expand(len(patches), -1, -1), products, out=outputs)
+        return outputs.view(count, down, across, way.tile, way.tile, -1).transpose(2, 3)
 
     def _one_product(self, image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Every pixel's 3x3 surroundings times the weights."""
         padded = F.pad(image.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
         surroundings = padded.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3)
         out, channels = weight.shape[:2]
-        filters = self._take("filters", out, 3, 3, channels).copy_(weight.permute(0, 2, 3, 1))
+        filters = self._take("filters", max(_FILTERS, weight.numel()))[: weight.numel()].view(out, 3, 3, channels)
+        filters.copy_(weight.permute(0, 2, 3, 1))
         return linear(surroundings.flatten(3), filters.flatten(1), bias).permute(0, 3, 1, 2)
 
     def _take(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -253,6 +314,12 @@ class ShortConvolutions(TorchFunctionMode):
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Of tokens that do not lie in order PyTorch would repeat the weight for every sample."""
     return linear(input.contiguous(), weight, bias)
+
+
+def _tiles(padded: Tensor, way: Filtering) -> Tensor:
+    """Overlapping patches (N, tiles down, tiles across, patch, patch, C) of padded images (N, H, W, C)."""
+    patch = way.step + 2
+    return padded.unfold(1, patch, way.step).unfold(2, patch, way.step).permute(0, 1, 2, 4, 5, 3)
 
 
 def _is_wide(weight: Tensor) -> bool:

@@ -29,6 +29,10 @@ _ALSO_COUNTED: dict[Any, Callable[..., int]] = {
         lambda query, key, *_, **__: 4 * math.prod(query) * key[-2]
     ),
 }
+if hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+    _ALSO_COUNTED[torch.ops.mkldnn._convolution_pointwise] = lambda image, weight, *_, **__: (
+        2 * math.prod(image[2:]) * math.prod(weight)
+    )
 if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
     _ALSO_COUNTED[torch.ops.mkldnn._linear_pointwise] = lambda input, weight, *_, **__: 2 * math.prod(input) * weight[0]
 

@@ -22,6 +22,8 @@ from torch.nn.grad import conv2d_weight
 _FEW = 2**20
 # oneDNN is taken where it needs at most this part of the BLAS's time: where both are alike, nothing changes.
 _CLEARLY = 0.7
+# Values of matrices that are packed at once: the system would take larger memory back in between.
+_PACKED_AT_ONCE = 2**22
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -43,6 +45,29 @@ def product(a: Tensor, b: Tensor, scratch: Tensor | None = None) -> Tensor:
     if scratch is None:
         return _each(product, a, b)
     return torch.stack([_onednn(left, right) for left, right in zip(a, b.mT, strict=True)], out=scratch)
+
+
+class PackedMatrices:
+    """Matrices (B, K, N) in oneDNN's own order, for many products with few rows each: on a CPU, without gradients.
+
+    They are the weights of a grouped 1x1 convolution, which multiplies all of them at once.
+    """
+
+    def __init__(self, matrices: Tensor, rows: int) -> None:
+        """For products of about so many rows."""
+        count, width, _ = matrices.shape
+        kernels = matrices.mT.reshape(-1, width, 1, 1).to_mkldnn()
+        reorder: Callable[..., Tensor] = torch._C._nn.mkldnn_reorder_conv2d_weight
+        self._weight = reorder(kernels, groups=count, input_size=(1, count * width, rows, 1))
+
+    def product(self, a: Tensor) -> Tensor:
+        """Rows (M, B, K), each matrix's row by row, times these: (M, B, N)."""
+        rows, count, width = a.shape
+        image = a.reshape(1, rows, 1, count * width).permute(0, 3, 1, 2)
+        found = torch.ops.mkldnn._convolution_pointwise(
+            image, self._weight, None, (0, 0), (1, 1), (1, 1), count, "none", [], ""
+        )
+        return found.permute(0, 2, 3, 1).reshape(rows, count, -1)
 
 
 def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -119,7 +144,10 @@ def _learns(*tensors: Tensor | None) -> bool:
 @cache
 def onednn_is_faster() -> bool:
     """Whether oneDNN multiplies clearly faster here than the BLAS: tried once, in a few milliseconds."""
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if not (
+        all(hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_convolution_pointwise"))
+        and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+    ):
         return False
     with torch.inference_mode():
         square = torch.ones(512, 512)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TypeGuard
 
 import torch
+from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from textdiff_monai.convolution import Activation, ShortConvolutions
+
+# Rows of a map that are averaged at once: an even number.
+_STRIP = 32
 
 
 def residual_can_be_short(unit: nn.Module | None) -> TypeGuard[ResnetBlock2D]:
@@ -39,7 +43,7 @@ def short_residual(unit: ResnetBlock2D, hidden: Tensor, embedding: Tensor, short
     elif isinstance(resample, Upsample2D):
         inner, hidden = short.of_doubled(hidden, before, unit.conv1, passing=True), resample(hidden)
     else:
-        inner, hidden = unit.conv1(resample(before(hidden))), resample(hidden)
+        inner, hidden = unit.conv1(_resampled(before, hidden, resample)), resample(hidden)
 
     time = unit.time_emb_proj(embedding if unit.skip_time_act else unit.nonlinearity(embedding))
     if unit.time_embedding_norm == "default":
@@ -52,6 +56,13 @@ def short_residual(unit: ResnetBlock2D, hidden: Tensor, embedding: Tensor, short
     result = short.of_activation(inner, between, unit.conv2)
     result += hidden if unit.conv_shortcut is None else unit.conv_shortcut(hidden)
     return result if unit.output_scale_factor == 1 else result.div_(unit.output_scale_factor)
+
+
+def _resampled(activation: Activation, image: Tensor, resample: nn.Module) -> Tensor:
+    """``resample(activation(image))``; where neighbours are averaged, by strips, so that memory is used again."""
+    if isinstance(resample, Downsample2D) and not resample.use_conv:
+        return torch.cat([resample(activation(strip)) for strip in image.split(_STRIP, dim=2)], dim=2)
+    return resample(activation(image))
 
 
 def _norm(norm: nn.GroupNorm, image: Tensor, offset: Tensor | None = None) -> Activation:
