@@ -12,7 +12,7 @@ from diffusers import UNet2DModel
 from PIL import Image
 from transformers import BertConfig, BertModel
 
-from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, convolution, products
+from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, convolution, products, residual
 from textdiff_monai.language import train_tokenizer
 
 
@@ -106,8 +106,11 @@ def network(unet_folder, bert_folder):
 @pytest.fixture
 def _short_convolutions_of_small_maps(monkeypatch):
     """Every way to compute a convolution is taken by small tensors."""
-    for name, value in {"CHANNELS": 2, "_SMALL": 16, "_MANY": 12, "_BAND": 144, "_WIDE_BAND": 216}.items():
+    limits = {"CHANNELS": 2, "_SMALL": 16, "_MANY": 12, "_BAND": 144, "_WIDE_BAND": 216}
+    limits |= {"_GATHERED": 1000, "_FILTERS": 700, "_TOKENS": 8}
+    for name, value in limits.items():
         monkeypatch.setattr(convolution, name, value)
+    monkeypatch.setattr(residual, "_STRIP", 4)
     ways = convolution._WINOGRAD.values()
     monkeypatch.setattr(convolution, "_WINOGRAD", dict(zip((32, 24), ways, strict=True)))
 

@@ -116,6 +116,47 @@ def test_a_gradient_another_precision_and_a_trace_are_pytorchs(ways):
     assert short_precision(image, weight, None) == torch.float32
 
 
+def heads(count=2, tokens=12, width=16):
+    return [torch.randn(count, 3, tokens, width, generator=torch.Generator().manual_seed(n)) for n in range(3)]
+
+
+@pytest.fixture
+def multiplied(monkeypatch):
+    """Shapes of what was multiplied here, not by PyTorch's attention."""
+    seen, own = [], convolution.product
+    monkeypatch.setattr(convolution, "product", lambda a, b: (seen.append(tuple(a.shape)), own(a, b))[1])
+    return seen
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
+def test_attention_a_head_at_a_time_is_pytorchs(library, multiplied, dtype, tolerance):
+    given = heads()
+    expected = F.scaled_dot_product_attention(*given)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32), ShortConvolutions(dtype):
+        ours = F.scaled_dot_product_attention(*(x.to(dtype) for x in given), attn_mask=None, dropout_p=0.0)
+    assert ours.dtype == dtype
+    assert ours.shape == expected.shape
+    assert (ours - expected).norm() <= tolerance * expected.norm()
+    # A BLAS is not faster than PyTorch's attention in float32.
+    assert len(multiplied) == (0 if library == "blas" and dtype == torch.float32 else 2 * 2 * 3)
+
+
+@pytest.mark.parametrize("options", [{"is_causal": True}, {"scale": 0.5}, {"attn_mask": torch.rand(12, 12)}], ids=str)
+def test_another_attention_is_pytorchs(options, multiplied):
+    with ShortConvolutions():
+        ours = F.scaled_dot_product_attention(*heads(), **options)
+    torch.testing.assert_close(ours, F.scaled_dot_product_attention(*heads(), **options), rtol=0, atol=0)
+    assert not multiplied
+
+
+def test_a_gradient_through_attention_and_few_tokens_are_pytorchs(multiplied):
+    query, key, value = heads()
+    with ShortConvolutions():
+        assert F.scaled_dot_product_attention(query.requires_grad_(), key, value).requires_grad
+        F.scaled_dot_product_attention(*heads(tokens=3))
+    assert not multiplied
+
+
 def test_scratch_memory_is_used_again_and_given_up_when_far_too_much():
     mode = ShortConvolutions()
     first = mode._take("a", 100)

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 
 from textdiff_monai import products
 from textdiff_monai.measure import multiply_adds
-from textdiff_monai.products import add_product, linear, onednn_is_faster, product, product_of_transposed
+from textdiff_monai.products import PackedMatrices, add_product, linear, onednn_is_faster, product, product_of_transposed
 
 
 @pytest.fixture
@@ -72,6 +72,18 @@ def test_products(library, calls, batch):
         with torch.no_grad():
             assert add_product(total, a, b) is total
         assert_near(total, other.double() + expected)
+
+
+@pytest.mark.parametrize("rows", [1, 40, 50])
+@pytest.mark.parametrize("count", [1, 3])
+def test_packed_matrices_multiply_rows_of_their_own(count, rows):
+    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        pytest.skip("PyTorch without oneDNN")
+    matrices, a = random(count, 80, 64), random(rows, count, 80)
+    packed = PackedMatrices(matrices, 40)
+    found, counted = multiply_adds(lambda: packed.product(a))
+    assert_near(found, (a.transpose(0, 1).double() @ matrices.double()).transpose(0, 1))
+    assert counted == rows * count * 80 * 64
 
 
 def test_products_with_gradients(library, calls):

@@ -59,8 +59,8 @@ def short_residual(unit: ResnetBlock2D, hidden: Tensor, embedding: Tensor, short
 
 
 def _resampled(activation: Activation, image: Tensor, resample: nn.Module) -> Tensor:
-    """``resample(activation(image))``; where neighbours are averaged, by strips, so that memory is used again."""
-    if isinstance(resample, Downsample2D) and not resample.use_conv:
+    """``resample(activation(image))``; where pairs of rows are averaged, by strips, so that memory is used again."""
+    if isinstance(resample, Downsample2D) and not resample.use_conv and image.shape[2] % 2 == 0:
         return torch.cat([resample(activation(strip)) for strip in image.split(_STRIP, dim=2)], dim=2)
     return resample(activation(image))
 
