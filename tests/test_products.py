@@ -11,7 +11,14 @@ from monai.data import MetaTensor
 
 from textdiff_monai import products
 from textdiff_monai.measure import multiply_adds
-from textdiff_monai.products import PackedMatrices, add_product, linear, onednn_is_faster, product, product_of_transposed
+from textdiff_monai.products import (
+    PackedMatrices,
+    add_product,
+    linear,
+    onednn_is_faster,
+    product,
+    product_of_transposed,
+)
 
 
 @pytest.fixture
