@@ -110,7 +110,7 @@ class ShortConvolutions(TorchFunctionMode):
 
     Maps with many channels go through Winograd's minimal filtering (Lavin & Gray 2015, arXiv 1509.09308), large ones
     F(4x4, 3x3) (relative error about 5e-6 in float32, 2e-2 in bfloat16), others F(2x2, 3x3) (a fifth of that), and the
-    smallest through one matrix product. All are for a CPU, 3x3 with stride 1 and padding 1, without gradients; all else
+    smallest through one matrix product; attention multiplies whole heads. All are for a CPU, 3x3 with stride 1 and padding 1, without gradients; all else
     is PyTorch's. Results come with channels last. Each instance has a scratch memory of its own: use one for each
     forward pass.
 
@@ -201,7 +201,8 @@ class ShortConvolutions(TorchFunctionMode):
         in_order = self.dtype == torch.float32 and down * across >= _MANY
         at_once = (_BAND if in_order else _WIDE_BAND * 4 // image.dtype.itemsize) // len(way.weights)
         samples, rows = max(1, at_once // (down * across)), max(1, at_once // across)
-        packs, is_used_once = in_order and onednn_is_faster(), count <= samples and down <= rows
+        packs = in_order and onednn_is_faster()
+        is_used_once = not packs and count <= samples and down <= rows
         filters: Iterable[Tensor] = self._filters(weight, way, in_order and not packs, in_parts=is_used_once)
         if not is_used_once:
             (whole,) = filters = list(filters)
