@@ -110,9 +110,9 @@ class ShortConvolutions(TorchFunctionMode):
 
     Maps with many channels go through Winograd's minimal filtering (Lavin & Gray 2015, arXiv 1509.09308), large ones
     F(4x4, 3x3) (relative error about 5e-6 in float32, 2e-2 in bfloat16), others F(2x2, 3x3) (a fifth of that), and the
-    smallest through one matrix product; attention multiplies whole heads. All are for a CPU, 3x3 with stride 1 and padding 1, without gradients; all else
-    is PyTorch's. Results come with channels last. Each instance has a scratch memory of its own: use one for each
-    forward pass.
+    smallest through one matrix product. All are for a CPU, 3x3 with stride 1 and padding 1, without gradients; all else
+    is PyTorch's. Results come with channels last. ``F.linear`` and ``F.scaled_dot_product_attention`` take the faster
+    library's products. Each instance has a scratch memory of its own: use one for each forward pass.
 
     Args:
         dtype: what is computed in, as :func:`short_precision` tells.
