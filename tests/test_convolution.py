@@ -149,11 +149,12 @@ def test_another_attention_is_pytorchs(options, multiplied):
     assert not multiplied
 
 
-def test_a_gradient_through_attention_and_few_tokens_are_pytorchs(multiplied):
+def test_a_gradient_through_attention_and_few_or_many_tokens_are_pytorchs(multiplied):
     query, key, value = heads()
     with ShortConvolutions():
         assert F.scaled_dot_product_attention(query.requires_grad_(), key, value).requires_grad
         F.scaled_dot_product_attention(*heads(tokens=3))
+        F.scaled_dot_product_attention(*heads(tokens=40))
     assert not multiplied
 
 

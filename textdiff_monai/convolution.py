@@ -27,8 +27,8 @@ _GATHERED = 36 * 64 * 256
 _FILTERS = 5 * 2**22
 # Weights are transformed so many at a time where they are rounded: while they are in a core's cache.
 _WEIGHTS_AT_ONCE = 2**15
-# Tokens from where attention is faster a head at a time.
-_TOKENS = 256
+# Scores of a head with which attention is faster a head at a time; more of them would be large new memory.
+_SCORES = range(256**2, 1024**2 + 1)
 # Below, there is too little to save.
 CHANNELS = 128
 # Pixels of a map up to where one product is the shortest way, if its sides allow no other.
@@ -159,7 +159,8 @@ class ShortConvolutions(TorchFunctionMode):
         if (
             (self.dtype != torch.float32 or onednn_is_faster())
             and short_precision(*given) == self.dtype == query.dtype
-            and all(tokens.ndim == 4 and tokens.shape[2] >= _TOKENS for tokens in given)
+            and all(tokens.ndim == 4 for tokens in given)
+            and query.shape[2] * key.shape[2] in _SCORES
             and not (args or any(isinstance(option, Tensor) or option for option in kwargs.values()))
         ):
             heads = zip(*(tokens.flatten(0, 1) for tokens in given), strict=True)

@@ -22,8 +22,6 @@ from torch.nn.grad import conv2d_weight
 _FEW = 2**20
 # oneDNN is taken where it needs at most this part of the BLAS's time: where both are alike, nothing changes.
 _CLEARLY = 0.7
-# Values of matrices that are packed at once: the system would take larger memory back in between.
-_PACKED_AT_ONCE = 2**22
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
