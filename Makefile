@@ -33,12 +33,13 @@ $(LABEL_READY): setup.cfg constraints-label.txt
 	touch $(LABEL_READY)
 
 test-label: $(LABEL_READY)
-	$(LABEL)/bin/python -m pytest -m label tests/test_label.py
+	$(LABEL)/bin/python -m pytest -m label tests/apps/label
 
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -12,8 +12,9 @@ from diffusers import UNet2DModel
 from PIL import Image
 from transformers import BertConfig, BertModel
 
-from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, convolution, products, residual
-from textdiff_monai.language import train_tokenizer
+from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder
+from textdiff_monai.fast import convolution, products, residual
+from textdiff_monai.pretraining.tokenizer import train_tokenizer
 
 
 def pytest_addoption(parser):

@@ -11,7 +11,7 @@ from monai.losses import DiceCELoss
 from published import adm_shapes, fill, head_shapes
 
 from textdiff_monai import DiffusionBackbone, SegmentationHead
-from textdiff_monai.weights import import_adm, load_published_head
+from textdiff_monai.apps.weights import import_adm, load_published_head
 
 TOLERANCE, LOSS_TOLERANCE = 1e-4, 1e-3
 # Batch norm cancels the biases before it, so their gradients are rounding noise, which Adam scales to whole steps of

@@ -14,8 +14,7 @@ import monai.bundle
 import pytest
 from PIL import Image
 
-import textdiff_monai.fetch
-from textdiff_monai import cli
+from textdiff_monai.apps import cli, fetch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -117,8 +116,8 @@ def tiny_options(words, unet_folder, bert_folder):
 def _run_verb(words, options, monkeypatch):
     verb = words[0]
     if verb == "fetch":
-        for name in textdiff_monai.fetch.FETCHERS:
-            monkeypatch.setitem(textdiff_monai.fetch.FETCHERS, name, lambda target: target)
+        for name in fetch.FETCHERS:
+            monkeypatch.setitem(fetch.FETCHERS, name, lambda target: target)
     if verb == "compare":
         words = [*words, "--seeds", "1", "--iterations", "2", "--labelled", "2"]
     if verb == "compare" or "--checkpoint" in words:  # the shipped head comes with the shipped encoders

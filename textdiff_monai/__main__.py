@@ -1,5 +1,5 @@
 """``python -m textdiff_monai`` is ``textdiff``."""
 
-from textdiff_monai.cli import main
+from textdiff_monai.apps.cli import main
 
 main()

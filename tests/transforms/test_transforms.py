@@ -1,0 +1,449 @@
+"""From files to network inputs: every kind of picture the right way up, masks in step, captions that stay true."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.transforms import SaveImaged
+from PIL import Image
+
+from textdiff_monai import RandSymmetryd, TextInferer, ToInputd, ToLabeld, ToSourceLayoutd, preprocessing
+from textdiff_monai.data.captions import SYMMETRIES
+from textdiff_monai.transforms.symmetry import apply_symmetry
+
+HEIGHT, WIDTH = 6, 9
+GRAY = np.random.default_rng(0).integers(10, 100, (HEIGHT, WIDTH)).astype(np.uint8)
+GRAY[0, -1], GRAY[-1, 0] = 250, 0  # bright in the upper right, black in the lower left
+COLOUR = np.stack([GRAY, GRAY // 2, GRAY // 3], axis=-1)
+
+
+def save_picture(path, array):
+    Image.fromarray(array).save(path)
+
+
+def save_palette(path, indices, palette):
+    picture = Image.fromarray(indices.astype(np.uint8), mode="P")
+    picture.putpalette([value for colour in palette for value in colour])
+    picture.save(path)
+
+
+def save_nifti(path, array):
+    nib.save(nib.Nifti1Image(array, np.diag([-0.5, -0.5, 1, 1])), path)
+
+
+def with_alpha(array):
+    alpha = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 1)).astype(np.uint8)
+    return np.concatenate([array.reshape(HEIGHT, WIDTH, -1), alpha], axis=-1)
+
+
+EIGHT_BIT = {
+    "gray.png": (lambda path: save_picture(path, GRAY), GRAY[..., None].repeat(3, -1)),
+    "gray_alpha.png": (lambda path: save_picture(path, with_alpha(GRAY)), GRAY[..., None].repeat(3, -1)),
+    "rgb.png": (lambda path: save_picture(path, COLOUR), COLOUR),
+    "rgb.bmp": (lambda path: save_picture(path, COLOUR), COLOUR),
+    "rgb.tif": (lambda path: save_picture(path, COLOUR), COLOUR),
+    "RGB.TIFF": (lambda path: save_picture(path, COLOUR), COLOUR),
+    "rgba.png": (lambda path: save_picture(path, with_alpha(COLOUR)), COLOUR),
+    "palette.png": (lambda path: save_palette(path, GRAY, [(i, i // 2, i // 3) for i in range(256)]), COLOUR),
+    "flat.nii.gz": (lambda path: save_nifti(path, GRAY.T), GRAY[..., None].repeat(3, -1)),
+    "flat.nii": (lambda path: save_nifti(path, GRAY.T.astype(np.int16)), GRAY[..., None].repeat(3, -1)),
+    "slice.nii.gz": (lambda path: save_nifti(path, GRAY.T[..., None] / 1.0), GRAY[..., None].repeat(3, -1)),
+}
+OTHER_RANGES = {
+    "sixteen.png": lambda path: save_picture(path, GRAY.astype(np.uint16) * 257),
+    "sixteen.tif": lambda path: save_picture(path, GRAY.astype(np.uint16) * 257),
+    "twelve_of_sixteen.png": lambda path: save_picture(path, GRAY.astype(np.uint16) * 16),
+    "float.tif": lambda path: save_picture(path, GRAY.astype(np.float32) / 255),
+    "hounsfield.nii.gz": lambda path: save_nifti(path, GRAY.T.astype(np.int16) * 8 - 1000),
+}
+
+
+def load(path, **options):
+    return preprocessing(["image"], **options)({"image": str(path), "text": ""})["image"]
+
+
+def causes(error):
+    """All messages from an error to its first cause."""
+    return "" if error is None else f"{error}\n{causes(error.__cause__)}"
+
+
+@pytest.mark.parametrize("name", EIGHT_BIT)
+def test_eight_bit_pictures_load_as_they_are_seen(name, tmp_path):
+    save, seen = EIGHT_BIT[name]
+    save(tmp_path / name)
+    expected = torch.from_numpy(seen.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1)
+    assert expected.shape == (3, HEIGHT, WIDTH)
+    for image, theirs in ((load(tmp_path / name), expected), (load(tmp_path / name, channels="BGR"), expected.flip(0))):
+        torch.testing.assert_close(image.as_tensor(), theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OTHER_RANGES)
+def test_pictures_of_other_ranges_are_stretched_and_the_right_way_up(name, tmp_path):
+    OTHER_RANGES[name](tmp_path / name)
+    image = load(tmp_path / name)
+    assert image.dtype == torch.float32
+    assert image.shape == (3, HEIGHT, WIDTH)
+    assert (image.min(), image.max()) == (-1, 1)
+    assert image[:, 0, -1].min() == 1
+    assert image[:, -1, 0].max() == -1
+    inner = ~np.isin(GRAY, (GRAY.min(), GRAY.max()))
+    slope, offset = np.polyfit(GRAY[inner], image[0].numpy()[inner], 1)
+    assert slope > 0
+    assert np.abs(slope * GRAY + offset - image[0].numpy())[inner].max() < 1e-3
+
+
+def test_a_few_hot_pixels_do_not_darken_a_stretched_picture(tmp_path):
+    array = np.linspace(1000, 2000, 64 * 64).reshape(64, 64).astype(np.uint16)
+    array[10, 10] = 65535
+    save_picture(tmp_path / "hot.png", array)
+    image = load(tmp_path / "hot.png")
+    assert image[0, 10, 10] == 1
+    assert image.mean().abs() < 0.05
+
+
+@pytest.mark.parametrize("value", [0, 1, 255])
+def test_an_even_picture_loads_without_trouble(value, tmp_path):
+    save_picture(tmp_path / "even.png", np.full((4, 4), value, np.uint8))
+    image = load(tmp_path / "even.png")
+    assert torch.isfinite(image).all()
+    assert len(image.unique()) == 1
+
+
+def test_a_volume_is_an_error_that_names_the_file(tmp_path):
+    save_nifti(tmp_path / "volume.nii.gz", np.zeros((5, 6, 7), np.int16))
+    with pytest.raises((ValueError, RuntimeError)) as caught:
+        load(tmp_path / "volume.nii.gz")
+    assert "volume.nii.gz: expected a 2D image, got the shape (5, 6, 7)" in causes(caught.value)
+
+
+def test_unknown_options_are_errors_that_name_those_there_are():
+    with pytest.raises(ValueError, match="'RGB' or 'BGR'"):
+        preprocessing(channels="GBR")
+    with pytest.raises(ValueError, match="'symmetries', 'published' or None"):
+        preprocessing(augment="flips")
+
+
+def save_pair(folder, mask, image=None):
+    save_picture(folder / "image.png", (mask > 0).astype(np.uint8) * 255 if image is None else image)
+    save_picture(folder / "mask.png", mask.astype(np.uint8))
+    return {"image": str(folder / "image.png"), "label": str(folder / "mask.png"), "text": ""}
+
+
+MASK = np.zeros((HEIGHT, WIDTH), np.uint8)
+MASK[0, 5:] = MASK[4, 2] = 1
+
+
+@pytest.mark.parametrize("foreground", [1, 255, 7])
+@pytest.mark.parametrize("kind", ["gray", "rgb", "bits", "nifti", "sixteen"])
+def test_masks_of_two_classes_are_zero_and_one(kind, foreground, tmp_path):
+    item, mask = save_pair(tmp_path, MASK), MASK * foreground
+    if kind == "nifti":
+        item["label"] = str(tmp_path / "mask.nii.gz")
+        save_nifti(tmp_path / "mask.nii.gz", mask.T)
+    else:
+        rgb, bits, sixteen = mask[..., None].repeat(3, -1), mask > 0, mask.astype(np.uint16)
+        save_picture(tmp_path / "mask.png", {"gray": mask, "rgb": rgb, "bits": bits, "sixteen": sixteen}[kind])
+    label = preprocessing()(item)["label"]
+    assert label.dtype == torch.uint8
+    assert label.shape == (1, HEIGHT, WIDTH)
+    assert np.array_equal(label[0].numpy(), MASK)
+
+
+CLASSES = np.random.default_rng(2).integers(0, 3, (HEIGHT, WIDTH))
+
+
+@pytest.mark.parametrize("kind", ["gray", "palette", "nifti"])
+def test_masks_of_three_classes_keep_their_indices(kind, tmp_path):
+    item = save_pair(tmp_path, CLASSES)
+    if kind == "palette":
+        save_palette(tmp_path / "mask.png", CLASSES, [(0, 0, 0), (128, 0, 0), (0, 128, 0)])
+    elif kind == "nifti":
+        item["label"] = str(tmp_path / "mask.nii")
+        save_nifti(tmp_path / "mask.nii", CLASSES.T.astype(np.int16))
+    label = preprocessing(num_classes=3)(item)["label"]
+    assert label.dtype == torch.uint8
+    assert np.array_equal(label[0].numpy(), CLASSES)
+
+
+def test_the_colour_of_a_palette_does_not_hide_the_foreground(tmp_path):
+    item = save_pair(tmp_path, MASK)
+    save_palette(tmp_path / "mask.png", MASK, [(0, 0, 0), (0, 128, 0)])
+    assert np.array_equal(preprocessing()(item)["label"][0].numpy(), MASK)
+
+
+@pytest.fixture(scope="module")
+def nuclei(tmp_path_factory):
+    """An item with some hundred discs, and the share of the foreground."""
+    side, radius, rng = 512, 5, np.random.default_rng(0)
+    rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    disc, mask = (rows**2 + columns**2 <= radius**2), np.zeros((side, side), np.uint8)
+    for y, x in rng.integers(0, side - 2 * radius, (500, 2)):
+        mask[y : y + 2 * radius + 1, x : x + 2 * radius + 1] |= disc
+    return save_pair(tmp_path_factory.mktemp("nuclei"), mask), mask.mean()
+
+
+@pytest.mark.parametrize("side", [160, 224, 256, 700])
+def test_resizing_keeps_the_share_of_a_foreground_of_small_blobs(nuclei, side):
+    item, share = nuclei
+    loaded = preprocessing(resize=side)(item)
+    assert loaded["label"].shape == (1, side, side)
+    assert loaded["label"].dtype == torch.uint8
+    assert loaded["label"].float().mean().item() == pytest.approx(share, rel=0.02)
+    assert ((loaded["image"].mean().item() + 1) / 2) == pytest.approx(share, rel=0.02)
+
+
+@pytest.mark.parametrize("side", [160, 256, 700])
+def test_a_resized_mask_has_the_class_of_the_nearest_pixel(nuclei, side):
+    item, _ = nuclei
+    mask, nearest = np.asarray(Image.open(item["label"])), ((np.arange(side) + 0.5) * 512 / side).astype(int)
+    assert np.array_equal(preprocessing(resize=side)(item)["label"][0].numpy(), mask[np.ix_(nearest, nearest)])
+
+
+def test_shrinking_smooths_an_image_first_but_not_as_published(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128)).astype(np.uint8)
+    item = save_pair(tmp_path, noise > 127, noise)
+    usual, published = (preprocessing(resize=32, grow_labels=grow)(item)["image"].std() for grow in (False, True))
+    assert usual < 0.2
+    assert published > 0.25
+
+
+def test_growing_labels_grows_them_as_published(nuclei):
+    item, share = nuclei
+    label = preprocessing(resize=224, grow_labels=True)(item)["label"]
+    assert label.dtype == torch.uint8
+    assert set(label.unique().tolist()) == {0, 1}
+    assert label.float().mean().item() > 1.15 * share
+
+
+@pytest.mark.parametrize("grow_labels", [False, True])
+@pytest.mark.parametrize("side", [40, 64, 160])
+def test_image_and_mask_stay_in_place_when_resized(side, grow_labels, tmp_path):
+    mask = np.zeros((96, 64), np.uint8)
+    mask[20:60, 30:50] = 1
+    loaded = preprocessing(resize=side, grow_labels=grow_labels)(save_pair(tmp_path, mask))
+    assert loaded["image"].shape == (3, side, side)
+    place = torch.arange(side).float() + 0.5
+    for weights in ((loaded["image"][0] + 1) / 2, loaded["label"][0].float()):
+        y, x = (weights.sum(1) @ place / weights.sum(), weights.sum(0) @ place / weights.sum())
+        assert (y / side).item() == pytest.approx(40 / 96, abs=0.75 / side)
+        assert (x / side).item() == pytest.approx(40 / 64, abs=0.75 / side)
+
+
+def test_classes_are_not_mixed_when_resized(tmp_path):
+    mask = np.zeros((30, 30), np.uint8)
+    mask[:, 10:] = 2
+    label = preprocessing(num_classes=3, resize=17)(save_pair(tmp_path, mask))["label"]
+    assert label.dtype == torch.uint8
+    assert set(label.unique().tolist()) == {0, 2}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_tiles_are_cut_alike_from_image_and_mask(count, tmp_path):
+    mask = (np.random.default_rng(0).random((40, 50)) > 0.5).astype(np.uint8)
+    chain = preprocessing(tile=16, tiles_per_image=count)
+    chain.set_random_state(0)
+    tiles = [tile for _ in range(4) for tile in chain(save_pair(tmp_path, mask))]
+    assert len(tiles) == 4 * count
+    for tile in tiles:
+        assert tile["image"].shape == (3, 16, 16)
+        assert tile["label"].shape == (1, 16, 16)
+        assert tile["label"].dtype == torch.uint8
+        assert torch.equal(torch.as_tensor(tile["image"][0] > 0), torch.as_tensor(tile["label"][0] > 0))
+    assert len({tile["label"].numpy().tobytes() for tile in tiles}) > 1
+
+
+def test_tiles_are_those_that_evaluation_slides_over(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
+    item, seen = save_pair(tmp_path, picture > 99, picture), []
+    whole = preprocessing()(item)["image"]
+    TextInferer(tile=16)(whole[None], lambda x, text: seen.extend(x) or x[:, :1].clone(), "")
+    drawn = preprocessing(tile=16, tiles_per_image=200)(item)
+    assert {tile["image"].numpy().tobytes() for tile in drawn} == {tile.numpy().tobytes() for tile in seen}
+
+
+@pytest.mark.parametrize(("height", "width"), [(12, 50), (30, 20), (12, 20), (5, 3), (31, 32)])
+def test_images_smaller_than_the_tile_are_padded(height, width, tmp_path):
+    mask = (np.random.default_rng(0).random((height, width)) > 0.5).astype(np.uint8)
+    for tile in preprocessing(tile=32)(save_pair(tmp_path, mask)):
+        assert tile["image"].shape == (3, 32, 32)
+        assert tile["label"].shape == (1, 32, 32)
+        assert torch.equal(torch.as_tensor(tile["image"][0] > 0), torch.as_tensor(tile["label"][0] > 0))
+        assert tile["label"].any()
+
+
+QUADRANTS = [("upper", "left"), ("upper", "right"), ("lower", "left"), ("lower", "right")]
+
+
+def quadrants(mask):
+    """The words of a square mask's fullest quadrant."""
+    half = mask.shape[-1] // 2
+    parts = [mask[:half, :half], mask[:half, half:], mask[half:, :half], mask[half:, half:]]
+    return " ".join(QUADRANTS[int(np.argmax([float(part.sum()) for part in parts]))])
+
+
+def save_quadrant(folder, side=16):
+    """A bright L in the upper left, which no symmetry maps to itself."""
+    mask = np.zeros((side, side), np.uint8)
+    mask[1:7, 2], mask[6, 2:5] = 1, 1
+    image = np.where(mask > 0, 255, np.random.default_rng(0).integers(0, 40, mask.shape)).astype(np.uint8)
+    return save_pair(folder, mask, image) | {"text": "The nuclei density in the upper left is high."}
+
+
+def augmented(item, augment, seeds=60, **options):
+    chain = preprocessing(augment=augment, **options)
+    for seed in range(seeds):
+        chain.set_random_state(seed)
+        yield chain(item)
+
+
+def test_symmetries_turn_image_and_mask_alike_and_keep_the_caption_true(tmp_path):
+    views = set()
+    for loaded in augmented(save_quadrant(tmp_path), "symmetries"):
+        image, label = loaded["image"][0].numpy() > 0, loaded["label"][0].numpy()
+        assert loaded["label"].dtype == torch.uint8
+        assert np.array_equal(image, label)
+        assert loaded["text"] == f"The nuclei density in the {quadrants(label)} is high."
+        views.add(label.tobytes())
+    assert len(views) == 8
+
+
+def test_symmetries_of_tiles_keep_image_and_mask_alike(tmp_path):
+    mask = (np.random.default_rng(0).random((20, 30)) > 0.5).astype(np.uint8)
+    for tiles in augmented(save_pair(tmp_path, mask), "symmetries", 5, tile=8, tiles_per_image=2):
+        for tile in tiles:
+            assert np.array_equal(tile["image"][0].numpy() > 0, tile["label"][0].numpy())
+
+
+def test_the_published_augmentation_turns_alike_and_leaves_the_caption(tmp_path):
+    item = save_quadrant(tmp_path)
+    views, unchanged = set(), []
+    for loaded in augmented(item, "published"):
+        image, label = loaded["image"][0].numpy() > 0.7, loaded["label"][0].numpy()
+        assert loaded["text"] == item["text"]
+        assert loaded["label"].dtype == torch.uint8
+        assert loaded["image"].shape == (3, 16, 16)
+        assert np.array_equal(image, label)
+        views.add(label.tobytes())
+        unchanged.append(np.array_equal(label, np.asarray(Image.open(item["label"]))))
+    original = preprocessing()(item)["label"]
+    for name, symmetry in SYMMETRIES.items():
+        seen = apply_symmetry(original, name).contiguous().numpy().tobytes() in views
+        assert seen == symmetry.mirrored or name == "identity", name
+    assert len(views) > 8  # turned by any small angle, too
+    assert 0.1 < np.mean(unchanged) < 0.5
+
+
+@pytest.mark.parametrize("augment", ["symmetries", "published"])
+@pytest.mark.parametrize("options", [{}, {"resize": 16}, {"resize": 16, "grow_labels": True}], ids=str)
+def test_augmented_items_make_batches_in_worker_processes(augment, options, tmp_path):
+    items = [save_quadrant(tmp_path)] * 12
+    chain = preprocessing(augment=augment, **options)
+    chain.set_random_state(0)
+    for batch in DataLoader(Dataset(items, chain), batch_size=6, num_workers=1):
+        assert batch["image"].shape == (6, 3, 16, 16)
+        assert batch["label"].shape == (6, 1, 16, 16)
+        assert len(batch["text"]) == 6
+
+
+def drawn(text, size=(4, 4), seeds=60, **options):
+    """Names of the symmetries that are drawn for an image of a size, and the captions they come with."""
+    image = torch.arange(size[0] * size[1]).reshape(1, *size)
+    transform, found = RandSymmetryd("image", **options), {}
+    for seed in range(seeds):
+        result = transform.set_random_state(seed)({"image": image, "text": text})
+        names = [name for name in SYMMETRIES if torch.equal(apply_symmetry(image, name), result["image"])]
+        assert len(names) == 1
+        found[names[0]] = result["text"]
+    return found
+
+
+def test_every_symmetry_is_drawn_where_the_caption_names_no_direction():
+    assert drawn("The nuclei are evenly distributed.").keys() == SYMMETRIES.keys()
+    assert drawn("").keys() == SYMMETRIES.keys()
+
+
+def test_images_that_are_not_square_keep_their_shape():
+    assert drawn("", size=(4, 6)).keys() == {"identity", "turn180", "mirror", "mirror_turn180"}
+
+
+def test_only_symmetries_that_the_caption_can_follow_are_drawn():
+    assert drawn("upper left lung").keys() == {"identity", "turn180", "mirror", "mirror_turn180"}
+    assert drawn("infection near the left apex").keys() == {"identity", "mirror"}
+    assert drawn("consolidation of the RUL").keys() == {"identity"}
+
+
+def test_symmetries_may_be_named_and_are_drawn_with_their_probability():
+    assert drawn("", symmetries=["turn90", "mirror"]).keys() == {"turn90", "mirror"}
+    assert drawn("left", prob=0.0) == {"identity": "left"}
+    assert drawn("left lung", rewrite_text=False).keys() == SYMMETRIES.keys()
+    assert set(drawn("left lung", rewrite_text=False).values()) == {"left lung"}
+
+
+def test_an_item_without_a_caption_is_turned_too():
+    image = torch.arange(16).reshape(1, 4, 4)
+    transform = RandSymmetryd(["image", "label"], symmetries=["turn90"])
+    for missing in ({}, {"text": None}):
+        result = transform({"image": image, "label": image.clone()} | missing)
+        assert torch.equal(result["image"], torch.rot90(image, 1, (-2, -1)))
+        assert torch.equal(result["label"], result["image"])
+
+
+def test_the_same_seed_draws_the_same_again(tmp_path):
+    item = save_quadrant(tmp_path)
+    first, second = ([loaded["text"] for loaded in augmented(item, "symmetries", 10)] for _ in range(2))
+    assert first == second
+    assert len(set(first)) > 1
+
+
+def test_masks_in_the_layout_of_the_source_are_written_as_they_were(tmp_path):
+    mask = np.random.default_rng(0).integers(0, 3, (HEIGHT, WIDTH)).astype(np.uint8)
+    loaded = preprocessing(num_classes=3)(save_pair(tmp_path, mask))
+    turned = ToSourceLayoutd("label")(loaded)
+    assert turned["label"].shape == (1, WIDTH, HEIGHT)
+    assert np.array_equal(turned["label"][0].numpy().T, mask)
+    options = {"output_postfix": "out", "output_ext": ".png", "resample": False, "separate_folder": False}
+    SaveImaged("label", output_dir=str(tmp_path), output_dtype=np.uint8, print_log=False, **options)(turned)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "mask_out.png")), mask)
+
+
+def test_the_source_layout_is_the_inverse_of_reading(tmp_path):
+    array = torch.arange(2 * 3).reshape(1, 2, 3)  # (channel, width, height), as readers give it
+    assert torch.equal(ToSourceLayoutd("a")(ToLabeld("a", num_classes=9)({"a": array}))["a"], array)
+
+
+def test_metadata_of_the_file_is_kept(tmp_path):
+    loaded = preprocessing(resize=8)(save_pair(tmp_path, MASK))
+    assert isinstance(loaded["image"], MetaTensor)
+    assert loaded["image"].meta["filename_or_obj"].endswith("image.png")
+    assert loaded["label"].meta["filename_or_obj"].endswith("mask.png")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_any_number_of_channels_gives_three(channels):
+    image = torch.arange(channels * 6.0).reshape(channels, 2, 3)  # (channel, width, height)
+    image[0, 0, 0] = 2  # so that these are values of 8 bits
+    expected = (image[:3] if channels >= 3 else image[:1].repeat(3, 1, 1)).transpose(1, 2) / 127.5 - 1
+    torch.testing.assert_close(ToInputd("image")({"image": image})["image"], expected)
+
+
+def test_the_dictionary_that_comes_in_is_left_as_it_is():
+    item = {"image": torch.rand(1, 4, 4), "text": "left"}
+    before = item["image"].clone()
+    RandSymmetryd("image", symmetries=["mirror"])(ToInputd("image")(item))
+    assert torch.equal(item["image"], before)
+    assert item["text"] == "left"
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_masks_of_nifti_are_slices_with_the_affine(tmp_path, axes):
+    affine = np.array([[0, -0.7, 0, 10], [0.5, 0, 0, -20], [0, 0, 2, 5], [0, 0, 0, 1.0]])
+    array = GRAY.T if axes == 2 else GRAY.T[..., None]
+    nib.save(nib.Nifti1Image(array, affine), tmp_path / "image.nii.gz")
+    image = preprocessing(["image"])({"image": str(tmp_path / "image.nii.gz")})["image"]
+    mask = ToSourceLayoutd("pred")({"pred": image[:1]})["pred"]
+    assert tuple(mask.shape) == (1, WIDTH, HEIGHT, 1)
+    assert tuple(mask.meta["spatial_shape"]) == (WIDTH, HEIGHT, 1)
+    np.testing.assert_allclose(mask.affine, affine, atol=1e-6)

@@ -1,0 +1,122 @@
+"""What a few labels buy: the shipped features, the same UNet untrained, and a U-Net, on the same labelled images."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import monai.bundle
+import torch
+from diffusers import UNet2DModel
+
+from textdiff_monai.apps.bundle import bundle_root
+from textdiff_monai.data.files import read_rows, write_rows, written_whole
+
+NETWORKS = ("pretrained", "random", "unet")
+
+
+def random_backbone(source: str | Path, folder: str | Path, seed: int = 0) -> Path:
+    """A diffusers folder of the same UNet with the weights that its training began with."""
+    torch.manual_seed(seed)
+    with written_whole(folder) as partial:
+        UNet2DModel.from_config(UNet2DModel.load_config(source)).save_pretrained(partial)
+    return Path(folder)
+
+
+def compare(
+    dataset_dir: str,
+    folder: str,
+    labelled: Sequence[int] = (2, 10),
+    seeds: int = 3,
+    iterations: int = 400,
+    backbone: str | None = None,
+    networks: Sequence[str] = NETWORKS,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Trains every network on ``labelled`` images for each seed, through the bundle, and measures it on the test split.
+
+    No validation image is used: the last weights count. Runs that ``folder/runs.csv`` holds are not repeated, so a
+    comparison that was stopped goes on.
+
+    Args:
+        dataset_dir: as ``train.json`` takes it.
+        folder: gets ``runs.csv``, ``comparison.json``, the random UNet and every run's reports.
+        labelled: numbers of training images.
+        seeds: of the choice of images, the heads and the order.
+        iterations: training steps of one image each; what they took, features included, is in the table.
+        backbone: diffusers folder; default the one in the bundle.
+        networks: those to train, of ``NETWORKS``.
+        options: overrides of ``train.json`` for all.
+
+    Returns:
+        One row for each network and number of images: mean and standard deviation over the seeds.
+
+    Raises:
+        ValueError: for another network.
+    """
+    if unknown := set(networks) - set(NETWORKS):
+        raise ValueError(f"networks {sorted(unknown)}: expected some of {', '.join(NETWORKS)}")
+    root = Path(folder)
+    trained = backbone or f"{bundle_root()}/models/diffusion_unet"
+    untrained = root / "random_unet"
+    if not untrained.exists():
+        random_backbone(trained, untrained)
+    done = {(run["network"], int(run["labelled"]), int(run["seed"])): run for run in read_rows(root / "runs.csv")}
+    for seed, count, network in product(range(seeds), labelled, networks):
+        if (network, count, seed) in done:
+            continue
+        place, epochs = root / f"{network}_{count}_{seed}", max(1, iterations // count)
+        overrides = {
+            "dataset_dir": dataset_dir,
+            "output_dir": str(place),
+            "ckpt_dir": str(place),
+            "num_labelled": count,
+            "seed": seed,
+            "max_epochs": epochs,
+            "val_interval": epochs,
+            "backbone": str(untrained if network == "random" else trained),
+            **options,
+        }
+        print(f"\n{network}, {count} labelled images, seed {seed}", flush=True)
+        start = time.monotonic()
+        _run_bundle("training", network, [], overrides)
+        seconds = time.monotonic() - start
+        _run_bundle("run", network, ["evaluate.json"], overrides)
+        metrics = json.loads((place / "test" / "metrics.json").read_text())
+        row = {"network": network, "labelled": count, "seed": seed, "iterations": epochs * count, "seconds": seconds}
+        done[network, count, seed] = row | {name: metrics[name] for name in ("mean_dice", "mean_iou", "dataset_dice")}
+        write_rows(root / "runs.csv", list(done.values()))
+    table = _table(list(done.values()), labelled, seeds, networks)
+    (root / "comparison.json").write_text(json.dumps(table, indent=2) + "\n")
+    return table
+
+
+def _run_bundle(run_id: str, network: str, overlays: Sequence[str], overrides: dict[str, Any]) -> None:
+    names = ["train.json", *(["unet.json"] if network == "unet" else []), *overlays]
+    files = [f"{bundle_root()}/configs/{name}" for name in names]
+    monai.bundle.run(run_id, config_file=files, **overrides)
+
+
+def _table(
+    runs: Sequence[dict[str, Any]], labelled: Sequence[int], seeds: int, networks: Sequence[str]
+) -> list[dict[str, Any]]:
+    rows = []
+    for count, network in product(labelled, networks):
+        own = [r for r in runs if r["network"] == network and int(r["labelled"]) == count and int(r["seed"]) < seeds]
+        dice = [float(run["mean_dice"]) for run in own]
+        rows.append(
+            {
+                "labelled": count,
+                "network": network,
+                "mean_dice": mean(dice),
+                "sd": stdev(dice) if len(dice) > 1 else 0.0,
+                "seeds": len(dice),
+                "seconds": mean(float(run["seconds"]) for run in own),
+            }
+        )
+    return rows

@@ -1,0 +1,183 @@
+"""The MONAI Label app: the stock bundle tasks, with a text field in the viewers and sentences in the training."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import monai.bundle
+import torch
+from fastapi import HTTPException
+from monailabel.endpoints import infer as endpoint
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.exception import MONAILabelException
+from monailabel.tasks.activelearning.first import First
+from monailabel.tasks.activelearning.random import Random
+from monailabel.tasks.infer.bundle import BundleInferTask
+from monailabel.tasks.train.bundle import BundleTrainTask
+from monailabel.utils.others.generic import device_list, name_to_device
+
+from textdiff_monai import __version__
+from textdiff_monai.apps.label.annotations import annotated_rows
+from textdiff_monai.data.files import exchange, write_rows
+
+_logger = logging.getLogger(__name__)
+_LOSSLESS = (".png", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
+# MONAI Label logs whole requests under these names, sentences included.
+_TALKATIVE = ("endpoints.infer", "tasks.infer.basic_infer", "utils.async_tasks.task", "utils.async_tasks.utils")
+_REQUESTS = ("Infer Request", "Batch_infer request", "COMMAND::")
+
+
+class TextInferTask(BundleInferTask):
+    """The stock task, which shows ``text`` in the viewers' options.
+
+    Viewers make a text field of every option that is a string. What is typed comes back as an entry of the request, and
+    the bundle's transforms read it there: it never gets near the configuration, where a ``$`` would evaluate it.
+    """
+
+    def __init__(self, path: str, conf: dict[str, str]) -> None:
+        super().__init__(path, conf)
+        self._config: dict[str, Any] = {"text": "", **self.config()}
+
+    def writer(self, data: dict[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
+        """Masks of images that came in a lossy format are PNG."""
+        lossless = str(data.get("image_path", "")).lower().endswith(_LOSSLESS)
+        return super().writer(data, extension if lossless or data.get("result_extension") else ".png", dtype)
+
+
+class TextTrainTask(BundleTrainTask):
+    """Trains the bundle's head on the images annotated so far, each with its sentence.
+
+    A training is the bundle's own, in a folder of its own: a data set as a table, ``model.pt``, ``history.csv`` and the
+    rest. The model that inference uses is exchanged when it is through, and kept as ``model_until_TIME.pt``: a training
+    that is stopped or fails changes nothing, and can be gone on with.
+    """
+
+    def __init__(self, path: str, conf: dict[str, str], runs: Path, sentences: Path) -> None:
+        super().__init__(path, conf)
+        self.runs, self.sentences = runs, sentences
+
+    def config(self) -> dict[str, Any]:
+        return {"device": device_list(), "max_epochs": 50, "val_split": 0.2, "pretrained": True, "resume": False}
+
+    def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
+        models, run = Path(self.bundle_path) / "models", self._run_folder(bool(request.get("resume")))
+        if not (run / "data.csv").exists():
+            annotated = annotated_rows(datastore.datalist(), self.sentences, float(request.get("val_split", 0.2)))
+            write_rows(run / "data.csv", annotated)
+        # Sentences travel in the table: as an override of the configuration they could be evaluated.
+        handlers = copy.deepcopy(self.bundle_config["train"]["handlers"])
+        if request.get("pretrained", True):
+            load = {
+                "load_path": str(models / "model.pt"),
+                "load_dict": {"model": "@network"},
+                "map_location": "@device",
+            }
+            handlers.insert(0, {"_target_": "CheckpointLoader", **load})
+        options = {
+            "bundle_root": str(self.bundle_path),
+            "dataset_dir": str(run / "data.csv"),
+            "output_dir": str(run),
+            "ckpt_dir": str(run),
+            "max_epochs": int(request.get("max_epochs", 50)),
+            "device": str(torch.device(name_to_device(request.get("device")))),
+            "resume": bool(request.get("resume")),
+            "train#handlers": handlers,
+        }
+        _logger.info(f"Training in {run}")
+        monai.bundle.run(
+            "training", meta_file=self.bundle_metadata_path, config_file=self.bundle_config_path, **options
+        )
+        kept = exchange(run / "model.pt", models / "model.pt")
+        (run / "done").touch()
+        _logger.info(f"Training is through: {models / 'model.pt'} is new, the one before it is {kept}")
+        return {}
+
+    def _run_folder(self, resume: bool) -> Path:
+        started = sorted(self.runs.glob("*/last.pt"))
+        if resume and started and not (started[-1].parent / "done").exists():
+            return started[-1].parent
+        if resume:
+            raise ValueError(f"{self.runs}: no training was stopped there; train without 'resume'")
+        return self.runs / time.strftime("%Y%m%d_%H%M%S")
+
+
+class App(MONAILabelApp):
+    """Serves every bundle in the ``model`` folder of the app."""
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        for name in _TALKATIVE:
+            logging.getLogger(f"monailabel.{name}").addFilter(_no_request)
+        endpoint.json = _JsonObject
+        self.bundles = sorted(path.parent for path in (Path(app_dir) / "model").glob("*/configs"))
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=conf,
+            name=f"TextDiff ({__version__})",
+            description="Segmentation with the help of a sentence",
+            version=__version__,
+        )
+
+    def init_infers(self) -> dict[str, Any]:
+        return {path.name: TextInferTask(str(path), self.conf) for path in self.bundles}
+
+    def init_trainers(self) -> dict[str, Any]:
+        app, studies = Path(self.app_dir), Path(self.studies)
+        table = (studies if studies.is_dir() else app) / "text.csv"
+        return {
+            path.name: TextTrainTask(str(path), self.conf, app / "runs" / path.name, table) for path in self.bundles
+        }
+
+    def init_strategies(self) -> dict[str, Any]:
+        return {"first": First(), "random": Random()}
+
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
+        """As in the stock app, but what the client got wrong is a 4xx that says so."""
+        for name in ("text", "model", "image", "device"):
+            if not isinstance(request.get(name, ""), str | None):
+                expected = "one sentence, as a string" if name == "text" else "a string"
+                raise HTTPException(422, f"{name}: expected {expected}, got a {type(request[name]).__name__}")
+        text, image, device = request.get("text"), request.get("image"), request.get("device")
+        if request.get("model") not in self._infers:
+            raise HTTPException(404, f"model: expected one of {', '.join(self._infers)}")
+        if device and name_to_device(device) not in map(name_to_device, device_list()):
+            raise HTTPException(
+                422, f"device: expected one of {', '.join(device_list())}"
+            )  # which goes into the configuration
+        if not image or not (os.path.exists(image) or (datastore or self._datastore).get_image_uri(image)):
+            raise HTTPException(404, f"image: there is no {(image or '')[:100]!r} in the studies")
+        _logger.info(f"Infer: {request['model']} on {image} with {len(text or '')} characters of text")
+        try:
+            return super().infer(request, datastore)
+        except (ValueError, MONAILabelException) as error:
+            raise HTTPException(422, str(error)) from error
+
+    def _download_dcmqi_tools(self) -> None:
+        """Never: the server contacts nothing but its studies. DICOM SEG needs ``itkimage2segimage`` on the PATH."""
+
+
+class _JsonObject:
+    """Stands in for ``json`` where the server reads ``params``: what is no JSON object is a 422 there, not a 500."""
+
+    dumps = staticmethod(json.dumps)
+
+    @staticmethod
+    def loads(params: str) -> dict[str, Any]:
+        try:
+            read = json.loads(params)
+        except (ValueError, RecursionError) as error:
+            raise HTTPException(422, f"params: expected a JSON object; {error}") from error
+        if not isinstance(read, dict):
+            raise HTTPException(422, f"params: expected a JSON object, got {params[:20]!r}")
+        return read
+
+
+def _no_request(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_REQUESTS)

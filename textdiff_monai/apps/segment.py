@@ -1,0 +1,92 @@
+"""Masks of images from sentences: what ``inference.json`` computes, with pictures to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.handlers import Checkpoint
+from monai.bundle import ConfigParser
+from monai.data import MetaTensor
+from monai.transforms import SaveImage
+from torch import Tensor
+from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
+
+from textdiff_monai.apps.bundle import bundle_root
+from textdiff_monai.data.checks import check_datalist
+from textdiff_monai.data.layouts import NIFTI, load_images
+from textdiff_monai.data.pictures import overlay
+from textdiff_monai.transforms.picture import ToSourceLayoutd
+
+
+def segment(source: str, out: str, text: str = "", **options: Any) -> list[Path]:
+    """Segment one or many images with the bundle's trained network.
+
+    Every image gets three files in ``out``, named by it: ``*_mask``, where class k is k (of two classes in a PNG, the
+    foreground is 255); ``*_probability``, of the foreground, 0 to 255 in a PNG; both as wide and high as the source,
+    and NIfTI with its affine where that is NIfTI; and ``*_overlay.png``.
+
+    Args:
+        source: see :func:`~textdiff_monai.load_images`; an image that stands there twice, with two sentences, gets
+            numbered files.
+        out: folder, made when needed.
+        text: the sentence for images that have none of their own.
+        options: overrides of ``inference.json``, such as ``checkpoint``.
+
+    Returns:
+        The masks' paths.
+
+    Raises:
+        ValueError: for images that cannot be read, or a checkpoint trained beside other encoders or options; before any
+            work.
+    """
+    items = load_images(source, text)
+    check_datalist(items)
+    config = ConfigParser()
+    config.read_config(f"{bundle_root()}/configs/inference.json")
+    config.update(options)
+    network, preprocess, infer, device = (
+        config.get_parsed_content(name) for name in ("network", "preprocessing", "inferer", "device")
+    )
+    _load(network, config.get_parsed_content("checkpoint"))
+    Path(out).mkdir(parents=True, exist_ok=True)
+    names, masks = list[str](), []
+    for item in tqdm(items, desc="segmenting", unit="image"):
+        names.append(item["id"])
+        again = names.count(item["id"])
+        name = item["id"] if again == 1 else f"{item['id']}_{again}"
+        image = preprocess(item)["image"]
+        with torch.no_grad():
+            logits = infer(image[None].to(device), network)[0].cpu()
+        masks.append(_write(Path(out), name, item["image"], image, logits))
+    return masks
+
+
+def _load(network: torch.nn.Module, checkpoint: str) -> None:
+    try:
+        Checkpoint.load_objects({"model": network}, torch.load(checkpoint, map_location="cpu", weights_only=True))
+    except RuntimeError as error:
+        raise ValueError(f"{checkpoint}: {error}") from error
+    network.eval()
+
+
+def _write(out: Path, name: str, source: str, image: MetaTensor, logits: Tensor) -> Path:
+    nifti = source.lower().endswith(NIFTI)
+    extension = ".nii.gz" if nifti else ".png"
+    mask, foreground = logits.argmax(0, keepdim=True), 1 - logits.softmax(0)[:1]
+    shown = mask * 255 if len(logits) == 2 and not nifti else mask
+    _save(out / f"{name}_mask{extension}", shown.to(torch.uint8), image)
+    probability = foreground if nifti else (foreground * 255).round().to(torch.uint8)
+    _save(out / f"{name}_probability{extension}", probability, image)
+    overlay((image.numpy().transpose(1, 2, 0) + 1) * 127.5, mask[0].numpy()).save(out / f"{name}_overlay.png")
+    return out / f"{name}_mask{extension}"
+
+
+def _save(path: Path, values: Tensor, image: MetaTensor) -> None:
+    """In the layout and with the affine of the source (MONAI's writers expect (C, W, H))."""
+    laid = ToSourceLayoutd("values")({"values": MetaTensor(values, meta=image.meta)})["values"]
+    extension = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
+    SaveImage(output_ext=extension, output_dtype=laid.dtype, resample=False, print_log=False)(
+        laid, filename=str(path).removesuffix(extension)
+    )

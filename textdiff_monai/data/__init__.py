@@ -1,0 +1,1 @@
+"""What comes in and what is written: layouts, tables, images, masks, captions, checks."""

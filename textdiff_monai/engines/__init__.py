@@ -1,0 +1,1 @@
+"""What configurations wire around the network: inferer, handlers, the cache of features."""

@@ -1,0 +1,115 @@
+"""Ignite handlers that write what a run measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from monai.data import decollate_batch
+from monai.utils import string_list_all_gather
+
+from textdiff_monai.data.files import read_rows, write_rows
+from textdiff_monai.engines.features import FeatureCache
+
+
+class History:
+    """One row an epoch, of the trainer's mean loss and the validator's metrics, in ``history.csv``.
+
+    Args:
+        folder: where.
+        validator: the evaluator that a ``ValidationHandler`` before this handler runs.
+    """
+
+    def __init__(self, folder: str, validator: Engine) -> None:
+        self.path, self.validator, self.losses = Path(folder) / "history.csv", validator, list[float]()
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.count)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
+
+    def start(self, engine: Engine) -> None:
+        """A new run starts a new table; one that goes on from an epoch keeps the rows up to it."""
+        rows = read_rows(self.path) if engine.state.epoch else []
+        write_rows(self.path, [row for row in rows if int(row["epoch"]) <= engine.state.epoch])
+
+    def count(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        self.losses.append(float((output[0] if isinstance(output, Sequence) else output)["loss"]))
+
+    def write(self, engine: Engine) -> None:
+        row = {"epoch": engine.state.epoch, "loss": sum(self.losses) / max(len(self.losses), 1)}
+        if self.validator.state.epoch == engine.state.epoch:
+            row |= {f"val_{name}": value for name, value in self.validator.state.metrics.items()}
+        self.losses = []
+        write_rows(self.path, [*read_rows(self.path), row])
+
+
+class FeatureReport:
+    """After each epoch, logs how many images' features were computed in it, and how many read from the cache."""
+
+    def __init__(self, cache: FeatureCache) -> None:
+        self.cache = cache
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.report)
+
+    def report(self, engine: Engine) -> None:
+        if self.cache.computed or self.cache.read:
+            engine.logger.info(
+                f"features: {self.cache.computed} images computed, {self.cache.read} read from {self.cache.folder}"
+            )
+        self.cache.computed = self.cache.read = 0
+
+
+class MetricsReport:
+    """After an evaluation: ``metrics.json`` and ``metrics.csv``, and ``cases.csv`` with one row an image.
+
+    Args:
+        folder: where.
+        about: more entries for ``metrics.json``, such as the checkpoint's path.
+    """
+
+    def __init__(self, folder: str, about: Mapping[str, Any] | None = None) -> None:
+        self.folder, self.about = Path(folder), dict(about or {})
+        self.ids, self.texts = list[str](), list[str]()
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
+
+    def start(self, engine: Engine) -> None:
+        self.ids, self.texts = [], []
+
+    def collect(self, engine: Engine) -> None:
+        batch: Any = engine.state.batch
+        for item in decollate_batch(batch) if isinstance(batch, dict) else batch:
+            self.ids.append(str(item.get("id") or item["image"].meta.get("filename_or_obj", "")))
+            self.texts.append(item.get("text", ""))
+
+    def write(self, engine: Engine) -> None:
+        ids, texts = string_list_all_gather(self.ids), string_list_all_gather(self.texts)
+        if idist.get_rank() > 0:
+            return
+        metrics = {name: float(value) for name, value in engine.state.metrics.items()}
+        details = {
+            name: values.nanmean(dim=1).tolist()
+            for name, values in getattr(engine.state, "metric_details", {}).items()
+            if values.ndim == 2
+        }
+        rows = [
+            {"id": id_, "text": text} | {name: values[i] for name, values in details.items()}
+            for i, (id_, text) in enumerate(zip(ids, texts, strict=True))
+        ]
+        write_rows(self.folder / "metrics.csv", [metrics])
+        write_rows(self.folder / "cases.csv", rows)
+        report = metrics | {"images": len(ids)} | self.about
+        (self.folder / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
+        for name, value in metrics.items():
+            engine.logger.info(f"{name}: {value:.4f}")
+        engine.logger.info(f"written: {self.folder}/metrics.json, metrics.csv, cases.csv")

@@ -1,0 +1,118 @@
+"""The frozen text encoder: token embeddings of clinical sentences, each distinct one computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
+
+from textdiff_monai.networks.frozen import Frozen, content_hash
+
+# Fast tokenizers are not safe to call from several threads at once.
+_TOKENIZER_LOCK = Lock()
+_REMEMBERED = 4096
+
+
+class TextEncoder(Frozen):
+    """Last hidden states of a frozen Hugging Face encoder.
+
+    Args:
+        source: a local folder, or a hub name, with an encoder and its tokenizer
+            (``emilyalsentzer/Bio_ClinicalBERT`` in the paper).
+        max_length: tokens a sentence may have, special tokens included; None is the encoder's own limit.
+        mask_padding: False repeats the published code: every sentence is padded to ``max_length`` (10 there) and the
+            padding is handed on as if it were words.
+    """
+
+    def __init__(self, source: str | Path, max_length: int | None = None, mask_padding: bool = True) -> None:
+        super().__init__()
+        self.tokenizer = AutoTokenizer.from_pretrained(source)
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # transformers reports what we check ourselves
+        try:
+            model, loading = AutoModel.from_pretrained(source, output_loading_info=True, torch_dtype=torch.float32)
+        finally:
+            logging.set_verbosity(verbosity)
+        # The pooler is never used and often not stored; anything else missing would be random weights.
+        missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
+        if missing:
+            raise ValueError(f"{source}: not a whole encoder, {len(missing)} tensors are missing, such as {missing[0]}")
+        self.model = model.get_encoder() if model.config.is_encoder_decoder else model
+        limit = min(self.tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
+        if max_length is not None and not 2 < max_length <= limit:
+            raise ValueError(f"max_length {max_length}: {source} takes 3 to {limit} tokens")
+        if max_length is None and not mask_padding:
+            raise ValueError("mask_padding=False pads every sentence to max_length, which must then be given")
+        self.max_length, self.mask_padding = max_length or limit, mask_padding
+        self._embeddings: dict[bytes, Tensor] = {}
+        weights = {name: tensor for name, tensor in self.model.state_dict().items() if "pooler" not in name}
+        vocabulary = json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode()
+        self.freeze(
+            {
+                "weights": content_hash(weights),
+                "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
+                "max_length": self.max_length,
+                "mask_padding": mask_padding,
+            }
+        )
+        self._embedding("")  # known from the start, so that a trace without text does not hold the encoder
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of a token's embedding."""
+        return self.model.config.hidden_size
+
+    def forward(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token embeddings of sentences.
+
+        Args:
+            sentences: B strings; an empty one is its special tokens alone.
+
+        Returns:
+            embeddings (B, L, D) and a bool mask (B, L), True where the attention may look.
+        """
+        embeddings = {sentence: self._embedding(sentence) for sentence in dict.fromkeys(sentences)}
+        device = next(self.model.parameters()).device
+        found = [embeddings[sentence].to(device) for sentence in sentences]
+        mask = [torch.ones(len(embedding), dtype=torch.bool, device=device) for embedding in found]
+        return pad_sequence(found, batch_first=True), pad_sequence(mask, batch_first=True)
+
+    @torch.no_grad()
+    def _encode(self, sentence: str) -> Tensor:
+        """One sentence alone (L, D), so that its embedding never depends on its neighbours in a batch."""
+        with _TOKENIZER_LOCK:
+            length = len(self.tokenizer(sentence, verbose=False)["input_ids"])
+            tokens = self.tokenizer(
+                sentence,
+                truncation=True,
+                max_length=self.max_length,
+                padding=False if self.mask_padding else "max_length",
+                return_tensors="pt",
+            )
+        if length > self.max_length and self.mask_padding:
+            warnings.warn(f"a text of {length} tokens was cut to the first {self.max_length}", stacklevel=2)
+        device = next(self.model.parameters()).device
+        tokens = tokens.to(device)
+        with torch.autocast(device.type, enabled=False):  # remembered, and then read in every precision
+            output = self.model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
+        return output.last_hidden_state[0].float().cpu()
+
+    def _embedding(self, sentence: str) -> Tensor:
+        """Computed once, while among the last sentences that are remembered, by their hashes: they may be reports."""
+        key = hashlib.sha256(sentence.encode()).digest()
+        embedding = self._embeddings.get(key)
+        if embedding is None:
+            embedding = self._encode(sentence)
+            while len(self._embeddings) >= _REMEMBERED:
+                self._embeddings.pop(next(iter(self._embeddings)), None)
+            self._embeddings[key] = embedding
+        return embedding

@@ -1,0 +1,85 @@
+"""TextDiff: frozen diffusion features and a frozen sentence, joined by a trained head (Feng, MICCAI 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from torch import Tensor, nn
+
+from textdiff_monai.networks.backbone import DiffusionBackbone
+from textdiff_monai.networks.head import SegmentationHead
+from textdiff_monai.networks.text_encoder import TextEncoder
+
+
+class TextDiff(nn.Module):
+    """Segments images with the help of a sentence; only the head is trained.
+
+    Args:
+        backbone: the frozen image branch.
+        text_encoder: the frozen text branch.
+        num_classes: channels of the logits, background included.
+        head: more options of :class:`~textdiff_monai.SegmentationHead` (the paper's by default).
+        autocast: "bfloat16" or "float16", the precision of what autocast lowers, on whatever device the images are
+            (MONAI's own workflows know CUDA alone). None changes nothing.
+    """
+
+    def __init__(
+        self,
+        backbone: DiffusionBackbone,
+        text_encoder: TextEncoder,
+        num_classes: int = 2,
+        head: dict[str, Any] | None = None,
+        autocast: str | None = None,
+    ) -> None:
+        super().__init__()
+        if autocast not in (None, "bfloat16", "float16"):
+            raise ValueError(f"autocast is {autocast!r}: expected 'bfloat16', 'float16' or None")
+        self.autocast: torch.dtype | None = None if autocast is None else getattr(torch, autocast)
+        self.backbone = backbone
+        self.text_encoder = text_encoder
+        self.head = SegmentationHead(backbone.out_channels, text_encoder.out_channels, num_classes, **(head or {}))
+
+    def forward(
+        self, image: Tensor, text: str | Sequence[str] | Tensor | None = None, text_mask: Tensor | None = None
+    ) -> Tensor:
+        """Logits of images, each read with its sentence.
+
+        Args:
+            image: (B, 3, H, W), float in [-1, 1]; H and W multiples of ``backbone.divisor``.
+            text: one sentence for all images, a list of B sentences, or token embeddings (B, L, D);
+                None is an empty sentence.
+            text_mask: (B, L), True where a token may be seen; only with embeddings, None: all of them.
+
+        Returns:
+            (B, num_classes, H, W), in float32 where the network itself lowers the precision.
+
+        Raises:
+            ValueError: for an image size the UNet cannot halve (it names sizes that work), or texts that do not match
+                the images in number.
+        """
+        image = image.as_tensor() if isinstance(image, MetaTensor) else image
+        embeddings, mask = self._read(text, text_mask, image.shape[0])
+        mask = None if mask is None else mask.to(image.device)
+        if self.autocast is None:
+            return self.head(self.backbone(image), embeddings.to(image.device), mask, image.shape[-2:])
+        with torch.autocast(image.device.type, self.autocast):
+            return self.head(self.backbone(image), embeddings.to(image.device), mask, image.shape[-2:]).float()
+
+    def _read(self, text: Any, mask: Tensor | None, batch: int) -> tuple[Tensor, Tensor | None]:
+        if isinstance(text, Tensor):
+            expected = (batch, text.shape[1] if text.ndim == 3 else "L", self.text_encoder.out_channels)
+            if tuple(text.shape) != expected:
+                raise ValueError(f"expected token embeddings of shape {expected}, got {tuple(text.shape)}")
+            return text, None if mask is None else mask.bool()
+        if text is None or isinstance(text, str):
+            embeddings, mask = self.text_encoder([text or ""])
+            return embeddings.expand(batch, -1, -1), mask.expand(batch, -1)
+        sentences = list(text)
+        if len(sentences) != batch:
+            raise ValueError(
+                f"{len(sentences)} texts for {batch} images: give one for each, one string for all, or none"
+            )
+        return self.text_encoder(sentences)

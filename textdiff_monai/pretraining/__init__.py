@@ -1,0 +1,1 @@
+"""Training of what is frozen later: the diffusion UNet and the text encoder."""

@@ -1,0 +1,114 @@
+"""The chain from files to network inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import NibabelReader, PILReader
+from monai.transforms import (
+    CastToTyped,
+    Compose,
+    EnsureChannelFirstd,
+    Identityd,
+    Lambdad,
+    LoadImaged,
+    OneOf,
+    RandRotated,
+    Resized,
+    SpatialPadd,
+    Transform,
+)
+from torch import Tensor
+
+from textdiff_monai.data.captions import SYMMETRIES
+from textdiff_monai.transforms.picture import ToInputd, ToLabeld
+from textdiff_monai.transforms.symmetry import RandSymmetryd
+from textdiff_monai.transforms.tiles import RandTiled
+
+
+def loading(keys: Sequence[str], channels: str = "RGB", num_classes: int = 2) -> list[Transform]:
+    """Read ``image`` (and ``label``) from picture files or 2D NIfTI; see :class:`ToInputd` and :class:`ToLabeld`."""
+    chain: list[Transform] = [_reading("image", PILReader(converter=_plain_mode)), EnsureChannelFirstd("image")]
+    chain.append(ToInputd("image", channels))
+    if "label" in keys:
+        # A palette's numbers are the classes, whatever colours they stand for.
+        chain += [_reading("label", PILReader()), EnsureChannelFirstd("label"), ToLabeld("label", num_classes)]
+    return chain
+
+
+def _reading(key: str, pictures: PILReader) -> Transform:
+    return LoadImaged(key, reader=[NibabelReader(), pictures], dtype=None)  # type: ignore[arg-type]
+
+
+def preprocessing(
+    keys: Sequence[str] = ("image", "label"),
+    num_classes: int = 2,
+    channels: str = "RGB",
+    resize: int | None = None,
+    grow_labels: bool = False,
+    tile: int | None = None,
+    tiles_per_image: int = 1,
+    augment: str | None = None,
+    symmetries: Sequence[str] = tuple(SYMMETRIES),
+) -> Compose:
+    """The chain from files to network inputs, for training (with ``augment``), validation and inference alike.
+
+    Args:
+        keys: ``image``, and ``label`` where there is one.
+        num_classes: classes of the mask, background included.
+        channels: "RGB", or "BGR" as the published loader.
+        resize: side of the square that images and masks are resized to; None keeps the files' pixels.
+        grow_labels: masks resized bilinearly, then > 0, as published, so that the foreground grows; else to the
+            nearest pixel.
+        tile: side of square tiles, drawn from a sliding window's; None takes whole images.
+        tiles_per_image: tiles drawn from each image every epoch.
+        augment: "symmetries" (with captions rewritten), "published" (flips and small turns, captions left wrong), None.
+        symmetries: that "symmetries" draws from; features are cached for each.
+    """
+    chain: list[Transform] = loading(keys, channels, num_classes)
+    if resize is not None:
+        chain += _resizing(keys, resize, grow_labels)
+    if tile is not None:
+        chain += [
+            SpatialPadd(keys, (tile, tile), mode="edge"),
+            RandTiled(keys, tile, tiles_per_image),
+        ]
+    if augment == "symmetries":
+        chain.append(RandSymmetryd(keys, symmetries=symmetries))
+    elif augment == "published":
+        chain.append(_published_augmentation(keys))
+    elif augment is not None:
+        raise ValueError(f"augment is {augment!r}: expected 'symmetries', 'published' or None")
+    if "label" in keys:
+        chain.append(CastToTyped("label", torch.uint8))
+    return Compose(chain)
+
+
+def _resizing(keys: Sequence[str], side: int, grow_labels: bool) -> list[Transform]:
+    # Published: bilinear without a low-pass filter. Otherwise shrinking is anti-aliased.
+    steps: list[Transform] = [Resized("image", (side, side), mode="bilinear", anti_aliasing=not grow_labels)]
+    if "label" in keys and grow_labels:
+        steps += [Resized("label", (side, side), mode="bilinear", dtype=torch.float32), Lambdad("label", _foreground)]
+    elif "label" in keys:
+        steps += [Resized("label", (side, side), mode="nearest-exact")]
+    return steps
+
+
+def _foreground(label: Tensor) -> Tensor:
+    return (label > 0).to(torch.uint8)
+
+
+def _published_augmentation(keys: Sequence[str]) -> Transform:
+    """Half of the time a mirror image at a random turn, a quarter of the time up to 20 degrees, else nothing."""
+    mirrored = [name for name, symmetry in SYMMETRIES.items() if symmetry.mirrored]
+    mirror = RandSymmetryd(keys, rewrite_text=False, symmetries=mirrored)
+    turn = RandRotated(keys, range_x=np.pi / 9, prob=1.0, mode="nearest", padding_mode="zeros")
+    return OneOf([mirror, turn, Identityd(keys)], weights=[0.5, 0.25, 0.25])
+
+
+def _plain_mode(picture: Any) -> Any:
+    """Palettes and alpha to plain RGB; gray, 16-bit and float pictures as they are."""
+    return picture.convert("RGB") if picture.mode in ("P", "PA", "LA", "RGBA", "CMYK", "YCbCr") else picture

@@ -1,0 +1,37 @@
+"""Random tiles at an image's own resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.data.utils import dense_patch_slices
+from monai.transforms import (
+    MapTransform,
+    Randomizable,
+)
+
+
+class RandTiled(Randomizable, MapTransform):
+    """Random tiles of those that a sliding window goes through: their features are cached, also for evaluation.
+
+    Args:
+        keys: images and masks (C, H, W), at least a tile in size.
+        tile: side of the square.
+        count: tiles drawn, each as likely, with replacement; the result is a list of as many items.
+        overlap: of neighbouring tiles, as a fraction of ``tile``; that of :class:`~textdiff_monai.TextInferer`.
+    """
+
+    def __init__(self, keys: KeysCollection, tile: int, count: int = 1, overlap: float = 0.25) -> None:
+        MapTransform.__init__(self, keys)
+        self.tile, self.count, self.stride = tile, count, int(tile * (1 - overlap))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:  # type: ignore[override]
+        first = next(iter(self.key_iterator(dict(data))))
+        tiles = dense_patch_slices(data[first].shape[-2:], (self.tile, self.tile), (self.stride, self.stride))
+        drawn = [tiles[self.R.randint(len(tiles))] for _ in range(self.count)]
+        return [
+            {**data, **{key: data[key][:, rows, columns] for key in self.key_iterator(dict(data))}}
+            for rows, columns in drawn
+        ]
