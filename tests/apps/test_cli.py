@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from published import adm_shapes, fill, head_shapes
 
 from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, load_datalist
-from textdiff_monai.apps.cli import COMMANDS, main
+from textdiff_monai.apps.cli import VERBS, main, prepared
+from textdiff_monai.apps.options import UsageError
 
 
 @pytest.fixture
@@ -31,26 +34,109 @@ def textdiff(monkeypatch, capsys):
 
 
 def test_help_names_every_verb_and_does_not_load_pytorch():
-    script = "import sys; sys.argv = ['textdiff', '--help']\nfrom textdiff_monai.apps.cli import main\ntry: main()\n"
-    script += "except SystemExit: pass\nassert 'torch' not in sys.modules"
+    script = "import sys; sys.argv = ['textdiff', '--help']\nfrom textdiff_monai.apps.cli import main\nmain()\n"
+    script += "assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    for verb in COMMANDS:
-        assert verb in done.stdout + done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert [line[0] for line in lines] == list(VERBS)
+    assert all(len(line) > 4 for line in lines)
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
-def test_every_verb_explains_its_arguments(verb, textdiff):
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_every_argument(verb, textdiff):
     code, printed = textdiff(verb, "--help")
     assert code == 0
-    assert "ARGUMENTS" in printed or "FLAGS" in printed
+    lines = printed.splitlines()
+    kinds = [index for index, line in enumerate(lines) if line.strip().startswith("Type: ")]
+    assert kinds
+    for index in kinds:
+        explained = lines[index + 1 + lines[index + 1].strip().startswith("Default: ")]
+        assert explained.startswith(" " * 8), f"{verb} {lines[index - 1]}"
 
 
-def test_unknown_verbs_and_options_are_errors_before_any_work(textdiff, tmp_path):
-    assert textdiff("chekc", "x")[0] == 2
-    code, printed = textdiff("phantom", tmp_path / "new", "--trian", "3")
+@pytest.mark.parametrize(
+    "typed", ["opacity #2", "left,right", "3", "None", "[nodule]", "{a}", "'quoted'", "$5", "1e5", "True", "", "-"]
+)
+def test_a_sentence_and_a_path_are_what_was_typed(typed):
+    taken = []
+
+    def ask(source: str | Path, text: str = "", out: str | None = None) -> None:
+        taken.append((str(source), text, str(out)))
+
+    prepared(ask, [typed, "--text", typed, f"--out={typed}"])()
+    assert taken == [(typed, typed, typed)]
+
+
+def test_paths_that_look_like_numbers_are_paths(textdiff, tmp_path, monkeypatch, data_folder):
+    monkeypatch.chdir(tmp_path)
+    for name in ("2024_05", "1e5"):
+        Path(name).symlink_to(data_folder)
+        code, printed = textdiff("check", name)
+        assert code == 0
+        assert f"images in {name} are in order" in printed
+
+
+def test_values_are_of_the_types_that_functions_say():
+    def job(count: int, rate: float = 0.5, sizes: tuple[int, ...] = (), flag: bool = False) -> tuple:
+        return count, rate, flag
+
+    assert prepared(job, ["3", "--rate", "1", "--flag", "true"])() == (3, 1, True)
+    assert prepared(job, ["--count=3", "-r", "1e-3", "--flag"])() == (3, 0.001, True)
+    for words, message in {
+        ("3.5",): r"--count: expected a whole number, got '3\.5'",
+        ("3", "--rate", "fast"): r"--rate: expected a number, got 'fast'",
+        ("3", "--flag", "no"): r"--flag: expected True or False, got 'no'",
+        ("3", "--rate"): r"--rate: its value is missing",
+        ("3", "--rate", "--flag"): r"--rate: its value is missing",
+        (): r"missing a required argument: 'count'",
+        ("1", "2", "3", "True", "5"): r"too many positional arguments",
+        ("3", "--flga", "True"): r"no option --flga; did you mean --flag\?",
+    }.items():
+        with pytest.raises(UsageError, match=message):
+            prepared(job, words)
+
+
+def test_an_unknown_verb_is_an_error_that_names_the_nearest(textdiff):
+    code, printed = textdiff("chekc", "x")
     assert code == 2
-    assert "--trian" in printed
+    assert "did you mean check?" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["phantom", "NEW", "--trian", "3"], "--train"),
+        (["demo", "NEW", "--epoch", "3"], "--epochs"),
+        (["segment", "DATA", "--out", "NEW", "--chekpoint", "RUN/model.pt"], "--checkpoint"),
+        (["segment", "DATA", "--output_dir", "NEW"], "--out"),
+        (["segment", "DATA", "--out", "NEW", "--backbone_", "x"], "--backbone"),
+        (["compare", "DATA", "NEW", "--iteration", "3"], "--iterations"),
+        (["compare", "DATA", "NEW", "--train#trainer#max_epoch", "3"], "--train#trainer#max_epochs"),
+    ],
+)
+def test_a_misspelt_option_is_an_error_that_proposes_the_right_one_before_any_work(
+    textdiff, tmp_path, data_folder, words, meant
+):
+    places = {"NEW": tmp_path / "new", "DATA": data_folder}
+    code, printed = textdiff(*(places.get(word, word) for word in words))
+    assert code == 2
+    assert f"did you mean {meant}?" in printed
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("verb", ["segment", "compare"])
+def test_an_option_of_a_configuration_has_its_type(verb, textdiff, tmp_path, data_folder):
+    for option, message in {
+        ("--read_text", "3"): "--read_text: expected True or False, got '3'",
+        ("--resize", "large"): "--resize: expected a whole number or None, got 'large'",
+        ("--blocks", "1"): "--blocks: expected a list such as \"[1,2]\", got '1'",
+    }.items():
+        code, printed = textdiff(
+            verb, data_folder, "--out" if verb == "segment" else "--folder", tmp_path / "n", *option
+        )
+        assert code == 2
+        assert message in printed
+        assert not (tmp_path / "n").exists()
 
 
 def test_bad_input_is_a_message_not_a_traceback(textdiff, tmp_path):
@@ -66,9 +152,18 @@ def test_check_counts_the_images(textdiff, data_folder):
     assert "4 train, 2 val, 4 test" in printed
 
 
-def test_phantom_writes_a_data_set(textdiff, tmp_path):
-    assert textdiff("phantom", tmp_path / "data", "--train", 2, "--val", 1, "--test", 1, "--size", 64)[0] == 0
+def test_phantom_writes_a_data_set_and_says_where(textdiff, tmp_path):
+    code, printed = textdiff("phantom", tmp_path / "data", "--train", 2, "--val", 1, "--test", 1, "--size", 64)
+    assert code == 0
+    assert f"ready: {tmp_path / 'data'}" in printed
     assert len(load_datalist(tmp_path / "data")) == 4
+
+
+def test_the_text_encoder_and_samples_are_made(textdiff, tmp_path, unet_folder):
+    assert textdiff("pretrain-text", tmp_path / "bert", "--steps", 1)[0] == 0
+    assert json.loads((tmp_path / "bert" / "config.json").read_text())["model_type"] == "bert"
+    assert textdiff("samples", unet_folder, tmp_path / "s.png", "--count", 1, "--steps", 1)[0] == 0
+    assert (tmp_path / "s.png").stat().st_size > 100
 
 
 def test_published_checkpoints_are_imported(textdiff, tmp_path, bert_folder_768):

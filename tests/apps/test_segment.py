@@ -44,7 +44,7 @@ def picture(path, height=24, width=40, channels=3):
 
 def test_an_image_gets_a_mask_a_probability_and_an_overlay_of_its_size(options, tmp_path):
     image = picture(tmp_path / "case.png")
-    (mask,) = segment(str(image), str(tmp_path / "out"), "left lung", **options)
+    (mask,) = segment(str(image), "left lung", str(tmp_path / "out"), **options)
     out = tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == ["case_mask.png", "case_overlay.png", "case_probability.png"]
     assert mask == out / "case_mask.png"
@@ -60,7 +60,7 @@ def test_an_image_gets_a_mask_a_probability_and_an_overlay_of_its_size(options, 
 def test_one_image_with_two_sentences_gets_two_masks(options, tmp_path):
     picture(tmp_path / "case.png")
     (tmp_path / "ask.csv").write_text("image,text\ncase.png,left lung\ncase.png,right is high\n")
-    first, second = segment(str(tmp_path / "ask.csv"), str(tmp_path / "out"), **options)
+    first, second = segment(str(tmp_path / "ask.csv"), out=str(tmp_path / "out"), **options)
     assert (first.name, second.name) == ("case_mask.png", "case_2_mask.png")
     probabilities = [np.asarray(Image.open(tmp_path / "out" / f"case{n}_probability.png")) for n in ("", "_2")]
     assert not np.array_equal(*probabilities)
@@ -71,7 +71,7 @@ def test_nifti_comes_back_as_nifti_in_its_place(options, tmp_path, shape):
     affine = np.diag([-0.5, -0.25, 1, 1])
     values = np.random.default_rng(0).normal(size=shape)
     nib.save(nib.Nifti1Image(values, affine), tmp_path / "slice.nii.gz")
-    (mask,) = segment(str(tmp_path / "slice.nii.gz"), str(tmp_path / "out"), **options)
+    (mask,) = segment(str(tmp_path / "slice.nii.gz"), out=str(tmp_path / "out"), **options)
     read = nib.load(mask)
     assert read.shape[:2] == (40, 24)
     assert np.allclose(read.affine[:2, :2], affine[:2, :2])
@@ -84,17 +84,17 @@ def test_a_folder_is_segmented_whole(options, tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("a.png", "b.jpg"):
         picture(tmp_path / "in" / name)
-    assert len(segment(str(tmp_path / "in"), str(tmp_path / "out"), **options)) == 2
+    assert len(segment(str(tmp_path / "in"), out=str(tmp_path / "out"), **options)) == 2
 
 
 def test_a_checkpoint_of_another_network_is_refused_before_any_work(options, tmp_path):
     image = picture(tmp_path / "case.png")
     with pytest.raises(ValueError, match=r"model.pt.*(?s:.*)steps: trained with \[50\], here \[60\]"):
-        segment(str(image), str(tmp_path / "out"), **options | {"steps": [60]})
+        segment(str(image), out=str(tmp_path / "out"), **options | {"steps": [60]})
     assert not (tmp_path / "out").exists()
 
 
 def test_a_file_that_is_no_image_is_named(options, tmp_path):
     (tmp_path / "case.png").write_text("no picture")
     with pytest.raises(ValueError, match=r"case\.png"):
-        segment(str(tmp_path / "case.png"), str(tmp_path / "out"), **options)
+        segment(str(tmp_path / "case.png"), out=str(tmp_path / "out"), **options)

@@ -15,6 +15,7 @@ import torch
 from diffusers import UNet2DModel
 
 from textdiff_monai.apps.bundle import bundle_root
+from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.data.files import read_rows, write_rows, written_whole
 
 NETWORKS = ("pretrained", "random", "unet")
@@ -29,8 +30,8 @@ def random_backbone(source: str | Path, folder: str | Path, seed: int = 0) -> Pa
 
 
 def compare(
-    dataset_dir: str,
-    folder: str,
+    dataset_dir: str | Path,
+    folder: str | Path,
     labelled: Sequence[int] = (2, 10),
     seeds: int = 3,
     iterations: int = 400,
@@ -38,30 +39,32 @@ def compare(
     networks: Sequence[str] = NETWORKS,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Trains every network on ``labelled`` images for each seed, through the bundle, and measures it on the test split.
+    """Train on a few of your labels with the shipped features, with an untrained UNet's, and with a U-Net; compare.
 
-    No validation image is used: the last weights count. Runs that ``folder/runs.csv`` holds are not repeated, so a
-    comparison that was stopped goes on.
+    No validation image is used: the last weights count. Every network is measured on the test split. Runs that
+    ``folder/runs.csv`` holds are not repeated, so a comparison that was stopped goes on.
 
     Args:
-        dataset_dir: as ``train.json`` takes it.
-        folder: gets ``runs.csv``, ``comparison.json``, the random UNet and every run's reports.
-        labelled: numbers of training images.
-        seeds: of the choice of images, the heads and the order.
+        dataset_dir: a data set as `check` takes it.
+        folder: gets the runs, runs.csv, comparison.json and the untrained UNet.
+        labelled: numbers of labelled images.
+        seeds: repetitions with other images, heads and orders.
         iterations: training steps of one image each; what they took, features included, is in the table.
         backbone: diffusers folder; default the one in the bundle.
-        networks: those to train, of ``NETWORKS``.
-        options: overrides of ``train.json`` for all.
+        networks: those to train, of pretrained, random and unet.
+        options: of train.json, for all, such as --resize 256.
 
     Returns:
         One row for each network and number of images: mean and standard deviation over the seeds.
 
     Raises:
+        UsageError: for options that train.json does not have.
         ValueError: for another network.
     """
     if unknown := set(networks) - set(NETWORKS):
         raise ValueError(f"networks {sorted(unknown)}: expected some of {', '.join(NETWORKS)}")
-    root = Path(folder)
+    options = overrides(options, _files([]), compare, ("training", "run"))
+    root, dataset_dir = Path(folder).resolve(), Path(dataset_dir).resolve()
     trained = backbone or f"{bundle_root()}/models/diffusion_unet"
     untrained = root / "random_unet"
     if not untrained.exists():
@@ -71,8 +74,8 @@ def compare(
         if (network, count, seed) in done:
             continue
         place, epochs = root / f"{network}_{count}_{seed}", max(1, iterations // count)
-        overrides = {
-            "dataset_dir": dataset_dir,
+        settings = {
+            "dataset_dir": str(dataset_dir),
             "output_dir": str(place),
             "ckpt_dir": str(place),
             "num_labelled": count,
@@ -84,22 +87,29 @@ def compare(
         }
         print(f"\n{network}, {count} labelled images, seed {seed}", flush=True)
         start = time.monotonic()
-        _run_bundle("training", network, [], overrides)
+        _run_bundle("training", network, [], settings)
         seconds = time.monotonic() - start
-        _run_bundle("run", network, ["evaluate.json"], overrides)
+        _run_bundle("run", network, ["evaluate.json"], settings)
         metrics = json.loads((place / "test" / "metrics.json").read_text())
         row = {"network": network, "labelled": count, "seed": seed, "iterations": epochs * count, "seconds": seconds}
         done[network, count, seed] = row | {name: metrics[name] for name in ("mean_dice", "mean_iou", "dataset_dice")}
         write_rows(root / "runs.csv", list(done.values()))
     table = _table(list(done.values()), labelled, seeds, networks)
     (root / "comparison.json").write_text(json.dumps(table, indent=2) + "\n")
+    print(f"\nDice on the test split, mean over images and {seeds} seeds (runs.csv has every run):")
+    for row in table:
+        line = "  {labelled:4d} labelled  {network:10s}  {mean_dice:.3f} ± {sd:.3f}  {seconds:.0f} s"
+        print(line.format(**row))
     return table
 
 
-def _run_bundle(run_id: str, network: str, overlays: Sequence[str], overrides: dict[str, Any]) -> None:
-    names = ["train.json", *(["unet.json"] if network == "unet" else []), *overlays]
-    files = [f"{bundle_root()}/configs/{name}" for name in names]
-    monai.bundle.run(run_id, config_file=files, **overrides)
+def _run_bundle(run_id: str, network: str, overlays: Sequence[str], options: dict[str, Any]) -> None:
+    files = _files([*(["unet.json"] if network == "unet" else []), *overlays])
+    monai.bundle.run(run_id, config_file=files, **options)
+
+
+def _files(overlays: Sequence[str]) -> list[str]:
+    return [f"{bundle_root()}/configs/{name}" for name in ("train.json", *overlays)]
 
 
 def _table(

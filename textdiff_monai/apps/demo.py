@@ -46,13 +46,15 @@ _MEANING = {
 }
 
 
-def demo(folder: str, kind: str = "chest", epochs: int = 30, seed: int = 0) -> dict[str, float]:
-    """Train on a generated data set through ``python -m monai.bundle run`` and evaluate with right and wrong captions.
+def demo(folder: str | Path = "demo", kind: str = "chest", epochs: int = 30, seed: int = 0) -> dict[str, float]:
+    """Generate a phantom, train on it and measure what the sentence is worth.
+
+    The training is ``python -m monai.bundle run``'s, the evaluation repeats it with right and wrong captions.
 
     Args:
         folder: a new folder; it gets the data, ``model.pt``, the reports, ``cases.csv``, ``story.png`` and
             ``summary.json``.
-        kind: of the phantom: "chest" or "nuclei".
+        kind: of the phantom, chest or nuclei.
         epochs: training epochs over 40 images.
         seed: of the images and the training.
 
@@ -139,7 +141,7 @@ def _tell_story(root: Path, count: int = 3) -> None:
         table.writerow(["image", "text"])
         table.writerows([items[i]["image"], told[name][i]["text"]] for i in chosen for name in told)
     out = root / "story"
-    segment(str(root / "story.csv"), str(out), checkpoint=str(root / "model.pt"), cache_dir=str(root / "cache"))
+    segment(root / "story.csv", out=out, checkpoint=str(root / "model.pt"), cache_dir=str(root / "cache"))
     rows = []
     for i in chosen:
         image = read_array(items[i]["image"])

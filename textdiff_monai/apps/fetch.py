@@ -77,6 +77,22 @@ def fetch_bert(folder: str | Path | None = None) -> Path:
 FETCHERS = {"adm-256": fetch_adm, "bio-clinicalbert": fetch_bert}
 
 
+def fetch(name: str, folder: str | Path | None = None) -> Path:
+    """Download one of the paper's encoders, checked and converted; a download that broke off goes on.
+
+    Args:
+        name: adm-256 (2.2 GB) or bio-clinicalbert (0.4 GB).
+        folder: where; default in the bundle's models, where the configurations look.
+
+    Raises:
+        ValueError: for another name, or contents that are not those that were published.
+        ConnectionError: where the network breaks off.
+    """
+    if name not in FETCHERS:
+        raise ValueError(f"{name!r} is unknown; fetch one of {', '.join(FETCHERS)}")
+    return FETCHERS[name](folder)
+
+
 def download(url: str, path: str | Path, sha256: str) -> Path:
     """A file from the web, with a progress bar; whole and checked, or not there.
 

@@ -14,42 +14,47 @@ from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.apps.bundle import bundle_root
+from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.data.checks import check_datalist
 from textdiff_monai.data.layouts import NIFTI, load_images
 from textdiff_monai.data.pictures import overlay
 from textdiff_monai.transforms.picture import ToSourceLayoutd
 
 
-def segment(source: str, out: str, text: str = "", **options: Any) -> list[Path]:
-    """Segment one or many images with the bundle's trained network.
+def segment(source: str | Path, text: str = "", out: str | Path = "segmented", **options: Any) -> list[Path]:
+    """Segment one or many images by what a sentence names: masks, overlays and probabilities.
 
     Every image gets three files in ``out``, named by it: ``*_mask``, where class k is k (of two classes in a PNG, the
     foreground is 255); ``*_probability``, of the foreground, 0 to 255 in a PNG; both as wide and high as the source,
     and NIfTI with its affine where that is NIfTI; and ``*_overlay.png``.
 
     Args:
-        source: see :func:`~textdiff_monai.load_images`; an image that stands there twice, with two sentences, gets
-            numbered files.
-        out: folder, made when needed.
-        text: the sentence for images that have none of their own.
-        options: overrides of ``inference.json``, such as ``checkpoint``.
+        source: an image, a folder of images, or a CSV file with the columns image and text; an image that stands there
+            twice, with two sentences, gets numbered files.
+        text: the sentence, for images without one of their own.
+        out: folder for the results, made when needed.
+        options: of inference.json, such as --checkpoint RUN/model.pt.
 
     Returns:
         The masks' paths.
 
     Raises:
+        UsageError: for options that inference.json does not have, or uses elsewhere.
         ValueError: for images that cannot be read, or a checkpoint trained beside other encoders or options; before any
             work.
     """
+    used, file = (
+        ("network", "preprocessing", "inferer", "device", "checkpoint"),
+        f"{bundle_root()}/configs/inference.json",
+    )
+    options = overrides(options, [file], segment, used)
     items = load_images(source, text)
     check_datalist(items)
     config = ConfigParser()
-    config.read_config(f"{bundle_root()}/configs/inference.json")
+    config.read_config(file)
     config.update(options)
-    network, preprocess, infer, device = (
-        config.get_parsed_content(name) for name in ("network", "preprocessing", "inferer", "device")
-    )
-    _load(network, config.get_parsed_content("checkpoint"))
+    network, preprocess, infer, device, checkpoint = map(config.get_parsed_content, used)
+    _load(network, checkpoint)
     Path(out).mkdir(parents=True, exist_ok=True)
     names, masks = list[str](), []
     for item in tqdm(items, desc="segmenting", unit="image"):
@@ -60,6 +65,7 @@ def segment(source: str, out: str, text: str = "", **options: Any) -> list[Path]
         with torch.no_grad():
             logits = infer(image[None].to(device), network)[0].cpu()
         masks.append(_write(Path(out), name, item["image"], image, logits))
+    print(f"written: {len(masks)} masks, with overlays and probabilities, in {out}")
     return masks
 
 

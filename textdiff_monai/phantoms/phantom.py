@@ -22,15 +22,17 @@ def write_phantom(
     size: int = 256,
     swapped: bool = False,
 ) -> Path:
-    """Write a data set in the CSV layout; the folder appears only once it is whole.
+    """Generate images with masks and captions whose targets cannot be told without reading.
 
-    It holds ``images/*.png`` (RGB), ``masks/*.png`` (0 and 255) and ``text.csv`` with the columns ``image``, ``mask``,
-    ``text`` and ``split``.
+    A data set in the CSV layout: ``images/*.png`` (RGB), ``masks/*.png`` (0 and 255) and ``text.csv`` with the columns
+    ``image``, ``mask``, ``text`` and ``split``. The folder appears only once it is whole.
 
     Args:
         folder: must not exist yet.
-        kind: see :func:`make_case`.
-        train: number of images of this split, likewise `val` and `test`.
+        kind: chest (X-ray-like, findings among other opacities) or nuclei (histology-like).
+        train: number of training images.
+        val: number of validation images.
+        test: number of test images.
         seed: of the whole set. No two images of a set, or of sets with different seeds, are the same.
         size: height and width in pixels.
         swapped: the same images, each with the sides of its caption exchanged and the mask of what that names.

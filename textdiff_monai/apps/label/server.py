@@ -38,13 +38,16 @@ Sentences to train with: a table text.csv with the columns image,text beside the
 def serve(
     studies: str, app_dir: str | None = None, bundle: str | None = None, host: str = "127.0.0.1", port: int = 8000
 ) -> None:
-    """Set up the app folder where there is none yet, say how to use the server, and run it until it is stopped.
+    """Start a MONAI Label server for 3D Slicer, OHIF or curl that reads sentences and trains on what is annotated.
+
+    The app folder is set up where there is none yet; the server runs until it is stopped.
 
     Args:
         studies: a folder of images, or the URL of a DICOMweb server.
-        app_dir: the server's own folder; default: the studies' name and ``-label``, beside them.
-        bundle: the bundle to copy into a new app folder; default: the one beside this package.
-        host, port: to listen at.
+        app_dir: the server's own folder, kept between runs; default: STUDIES-label.
+        bundle: the bundle that a new app folder copies; default: the one beside this package.
+        host: address to listen at; other than 127.0.0.1 lets others in, unasked.
+        port: to listen at.
 
     Raises:
         FileNotFoundError: for studies or a bundle that do not exist.

@@ -1,0 +1,36 @@
+"""Heads that the published code trained, as checkpoints of this project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from textdiff_monai.apps.weights import load_published_head
+from textdiff_monai.networks.backbone import DiffusionBackbone
+from textdiff_monai.networks.text_encoder import TextEncoder
+from textdiff_monai.networks.textdiff import TextDiff
+
+
+def import_head(
+    checkpoint: str | Path,
+    output: str | Path,
+    backbone: str | Path,
+    text_encoder: str | Path = "emilyalsentzer/Bio_ClinicalBERT",
+    blocks: Sequence[int] = (4, 6, 8, 12),
+) -> Path:
+    """Convert a head that the published TextDiff code trained to a checkpoint of this project.
+
+    Args:
+        checkpoint: the published code's model_best.pth.
+        output: the new checkpoint; use it with paper.json.
+        backbone: folder of the converted UNet that it was trained with.
+        text_encoder: folder or hub name of the text encoder that it was trained with.
+        blocks: decoder blocks that it was trained with: 4,6,8,12 for QaTa-COV19, 6,8,12,16 for MoNuSeg.
+    """
+    encoder = TextEncoder(text_encoder, max_length=10, mask_padding=False)
+    network = TextDiff(DiffusionBackbone(backbone, blocks), encoder)
+    load_published_head(network.head, checkpoint)
+    torch.save(network.state_dict(), output)
+    return Path(output)
