@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import textdiff_monai
-from textdiff_monai import DiffusionBackbone, TextDiff
+from textdiff_monai import DiffusionBackbone, FeatureCache, TextDiff
 
 BUNDLE = Path(__file__).parents[1] / "bundle"
 CONFIGS = BUNDLE / "configs"
@@ -119,6 +119,49 @@ def test_training_goes_on_where_it_stopped(run, tiny, tmp_path):
     run("train.json", **tiny)
     run("train.json", **tiny | {"max_epochs": 3}, resume=True)
     assert [row["epoch"] for row in rows(tmp_path / "output" / "history.csv")] == ["1", "2", "3"]
+
+
+@pytest.fixture
+def targets_folder(tmp_path):
+    """Four pictures with two discs each; a row asks for the left one, one for the right one, one for what is absent."""
+    rng, lines = np.random.default_rng(0), ["image,mask,text,split,target"]
+    for number, split in enumerate(["train", "train", "val", "test"]):
+        image = rng.integers(0, 90, (32, 32)).astype(np.uint8)
+        image[8:20, 2:14] += 120
+        image[8:20, 18:30] += 120
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+        for target, columns in {"left": slice(2, 14), "right": slice(18, 30), "lung": slice(0, 0)}.items():
+            mask = np.zeros((32, 32), np.uint8)
+            mask[8:20, columns] = 255
+            Image.fromarray(mask).save(tmp_path / f"{number}_{target}.png")
+            lines.append(f"{number}.png,{number}_{target}.png,the {target} is high,{split},{target}")
+    (tmp_path / "text.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_several_targets_of_an_image_are_trained_and_reported_with_its_features_computed_once(
+    run, tiny, targets_folder, tmp_path, monkeypatch
+):
+    computed, call = [], FeatureCache.__call__
+
+    def counted(self, images, identity, compute):
+        return call(self, images, identity, lambda some: computed.extend(some) or compute(some))
+
+    monkeypatch.setattr(FeatureCache, "__call__", counted)
+    options = tiny | {"dataset_dir": targets_folder, "cache_dir": tmp_path / "cache", "batch_size": 4}
+    run("train.json", **options | {"symmetries": ["identity"], "num_labelled": 2})
+    assert len(computed) == 3  # two images of training, one of validation
+    run("train.json", "evaluate.json", **options, group_by="target")
+    assert len(computed) == 4
+    report = json.loads((tmp_path / "output" / "test" / "metrics.json").read_text())
+    assert (report["images"], report["items"]) == (1, 3)
+    cases = rows(tmp_path / "output" / "test" / "cases.csv")
+    assert [(case["id"], case["text"]) for case in cases] == [
+        ("3", "the left is high"),
+        ("3_2", "the right is high"),
+        ("3_3", "the lung is high"),
+    ]
+    assert [group["target"] for group in rows(tmp_path / "output" / "test" / "groups.csv")] == ["left", "lung", "right"]
 
 
 def test_tiles_in_training_and_sliding_windows_in_evaluation(run, tiny, tmp_path):

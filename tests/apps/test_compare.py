@@ -23,7 +23,7 @@ def test_a_random_backbone_has_the_same_shape_and_other_weights(unet_folder, tmp
 
 
 def test_drawn_images_repeat_and_grow():
-    items = [{"id": str(number)} for number in range(9)]
+    items = [{"image": str(number)} for number in range(9)]
     few, more = draw_labelled(items, 2, seed=1), draw_labelled(items, 5, seed=1)
     assert few == more[:2]
     assert more == draw_labelled(items, 5, seed=1) != draw_labelled(items, 5, seed=2)

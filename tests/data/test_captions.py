@@ -256,6 +256,13 @@ def test_a_list_can_be_given_other_captions(captions, expected):
     assert before == ITEMS
 
 
+def test_another_caption_asks_for_another_target_of_the_image_where_it_has_one():
+    rows = [("a", "disc"), ("a", "exudates"), ("a", "disc"), ("b", "disc"), ("c", "disc"), ("c", "vessels")]
+    items = recaption([{"image": image, "text": text} for image, text in rows], "other")
+    assert [item["text"] for item in items] == ["exudates", "disc", "exudates", "vessels", "vessels", "disc"]
+    assert recaption([{"image": "a", "text": "disc"}], "other")[0]["text"] == "disc"
+
+
 def test_unknown_captions_are_an_error_that_names_those_there_are():
     with pytest.raises(ValueError, match="'own', 'none', 'other' or 'swapped'"):
         recaption(ITEMS, "random")

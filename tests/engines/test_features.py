@@ -48,6 +48,15 @@ def test_features_are_those_of_the_backbone(cached, unet_folder):
     assert (backbone.cache.computed, backbone.cache.read) == (3, 3)
 
 
+def test_an_image_that_a_batch_holds_several_times_is_computed_once(cached, unet_folder):
+    one, two = images(2).split(1)
+    batch = torch.cat([one, two, one])
+    backbone = cached()
+    for scale, expected in zip(backbone(batch), DiffusionBackbone(unet_folder, **OPTIONS)(batch), strict=True):
+        torch.testing.assert_close(scale, expected, rtol=0, atol=1e-6)
+    assert (backbone.cache.computed, backbone.cache.read) == (2, 1)
+
+
 def test_half_precision_is_the_default_and_does_not_depend_on_what_was_there(unet_folder, tmp_path):
     exact = DiffusionBackbone(unet_folder, **OPTIONS)(images(2))
     backbone = DiffusionBackbone(unet_folder, **OPTIONS, cache=FeatureCache(tmp_path))

@@ -276,12 +276,12 @@ class Given(nn.Module):
         return torch.cat([1 - image, image], dim=1)
 
 
-def evaluator(folder, named=True, about=None, cases=CASES, batch_size=2):
+def evaluator(folder, named=True, about=None, cases=CASES, batch_size=2, **options):
     items = []
     for i, (predicted, true, _) in enumerate(cases):
         image = MetaTensor(torch.tensor(predicted).float(), meta={"filename_or_obj": f"/x/{i}.png"})
         items.append({"image": image.reshape(1, 2, 4), "label": torch.tensor(true).reshape(1, 2, 4)})
-        items[i] |= {"id": f"case{i}", "text": f'sentence, with "{i}"'} if named else {}
+        items[i] |= {"id": f"case{i}", "text": f'sentence, with "{i}"', "target": f"t{i % 2}"} if named else {}
     metric = DiceMetric(include_background=False, ignore_empty=False)
     return SupervisedEvaluator(
         device=torch.device("cpu"),
@@ -289,7 +289,7 @@ def evaluator(folder, named=True, about=None, cases=CASES, batch_size=2):
         network=Given(),
         postprocessing=AsDiscreted(["pred", "label"], argmax=[True, False], to_onehot=2),
         key_val_metric={"mean_dice": IgniteMetricHandler(metric, output_transform=from_engine(["pred", "label"]))},
-        val_handlers=[MetricsReport(str(folder), about)],
+        val_handlers=[MetricsReport(str(folder), about, **options)],
     )
 
 
@@ -297,14 +297,26 @@ def test_reports_have_the_dice_that_is_computed_by_hand(tmp_path):
     evaluator(tmp_path / "report", about={"split": "test"}).run()
     mean = sum(dice for *_, dice in CASES) / 3
     report = json.loads((tmp_path / "report" / "metrics.json").read_text())
-    assert report == {"mean_dice": pytest.approx(mean, abs=1e-6), "images": 3, "split": "test"}
+    assert report == {"mean_dice": pytest.approx(mean, abs=1e-6), "images": 3, "items": 3, "split": "test"}
     (metrics,) = rows(tmp_path / "report" / "metrics.csv")
     assert float(metrics["mean_dice"]) == pytest.approx(mean, abs=1e-6)
     cases = rows(tmp_path / "report" / "cases.csv")
     assert [case["id"] for case in cases] == ["case0", "case1", "case2"]
+    assert [case["image"] for case in cases] == ["/x/0.png", "/x/1.png", "/x/2.png"]
     assert [case["text"] for case in cases] == [f'sentence, with "{i}"' for i in range(3)]
     assert [float(case["mean_dice"]) for case in cases] == pytest.approx([dice for *_, dice in CASES], abs=1e-6)
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"metrics.json", "metrics.csv", "cases.csv"}
+
+
+def test_figures_are_grouped_by_a_column_of_the_data(tmp_path):
+    evaluator(tmp_path, group_by="target").run()
+    groups = rows(tmp_path / "groups.csv")
+    assert [(group["target"], group["items"]) for group in groups] == [("t0", "2"), ("t1", "1")]
+    expected = [(CASES[0][2] + CASES[2][2]) / 2, CASES[1][2]]
+    assert [float(group["mean_dice"]) for group in groups] == pytest.approx(expected, abs=1e-6)
+    assert [case["target"] for case in rows(tmp_path / "cases.csv")] == ["t0", "t1", "t0"]
+    with pytest.raises(ValueError, match="group_by: the data's table has no column 'organ'"):
+        evaluator(tmp_path, group_by="organ").run()
 
 
 def test_an_image_without_a_name_is_reported_by_its_file(tmp_path):

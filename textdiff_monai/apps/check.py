@@ -5,20 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from textdiff_monai.data.checks import check_datalist
-from textdiff_monai.data.layouts import SPLITS, load_datalist
+from textdiff_monai.data.items import SPLITS
+from textdiff_monai.data.layouts import load_datalist
 
 
-def check(dataset_dir: str | Path, num_classes: int = 2) -> None:
+def check(dataset_dir: str | Path, num_classes: int = 2, columns: dict | None = None) -> None:
     """Check a data set before any work: every file is opened, all problems are listed at once.
 
     Args:
-        dataset_dir: a CSV file (image,mask,text,split), a folder with one, or a folder in LViT's layout.
+        dataset_dir: a table (image,mask,text,split), MONAI's data list, a folder with one, or one in LViT's layout.
         num_classes: classes of the masks, background included.
+        columns: other names of the table's columns, such as "{'image': 'file', 'text': 'report'}".
 
     Raises:
         DataError: listing the problems.
     """
-    items = load_datalist(dataset_dir)
+    items = load_datalist(dataset_dir, columns=columns)
     check_datalist(items, num_classes)
-    counts = {split: sum(item["split"] == split for item in items) for split in SPLITS}
-    print(", ".join(f"{count} {split}" for split, count in counts.items()) + f" images in {dataset_dir} are in order")
+    images = {split: {item["image"] for item in items if item["split"] == split} for split in SPLITS}
+    counts = ", ".join(f"{len(found)} {split}" for split, found in images.items())
+    sentences = f", with {len(items)} sentences," if len(items) > sum(map(len, images.values())) else ""
+    print(f"{counts} images{sentences} in {dataset_dir} are in order")

@@ -17,6 +17,8 @@ from diffusers import UNet2DModel
 from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.data.files import read_rows, write_rows, written_whole
+from textdiff_monai.data.items import draw_labelled
+from textdiff_monai.data.layouts import load_datalist
 
 NETWORKS = ("pretrained", "random", "unet")
 
@@ -47,7 +49,7 @@ def compare(
     Args:
         dataset_dir: a data set as `check` takes it.
         folder: gets the runs, runs.csv, comparison.json and the untrained UNet.
-        labelled: numbers of labelled images.
+        labelled: numbers of labelled images, each with all its rows.
         seeds: repetitions with other images, heads and orders.
         iterations: training steps of one image each; what they took, features included, is in the table.
         backbone: diffusers folder; default the one in the bundle.
@@ -69,11 +71,14 @@ def compare(
     untrained = root / "random_unet"
     if not untrained.exists():
         random_backbone(trained, untrained)
+    training = load_datalist(dataset_dir, "train", options.get("columns"))
     done = {(run["network"], int(run["labelled"]), int(run["seed"])): run for run in read_rows(root / "runs.csv")}
     for seed, count, network in product(range(seeds), labelled, networks):
         if (network, count, seed) in done:
             continue
-        place, epochs = root / f"{network}_{count}_{seed}", max(1, iterations // count)
+        place = root / f"{network}_{count}_{seed}"
+        drawn = draw_labelled(training, count, seed, options.get("count", "images"))
+        epochs = max(1, iterations // len(drawn))
         settings = {
             "dataset_dir": str(dataset_dir),
             "output_dir": str(place),
@@ -91,7 +96,13 @@ def compare(
         seconds = time.monotonic() - start
         _run_bundle("run", network, ["evaluate.json"], settings)
         metrics = json.loads((place / "test" / "metrics.json").read_text())
-        row = {"network": network, "labelled": count, "seed": seed, "iterations": epochs * count, "seconds": seconds}
+        row = {
+            "network": network,
+            "labelled": count,
+            "seed": seed,
+            "iterations": epochs * len(drawn),
+            "seconds": seconds,
+        }
         done[network, count, seed] = row | {name: metrics[name] for name in ("mean_dice", "mean_iou", "dataset_dice")}
         write_rows(root / "runs.csv", list(done.values()))
     table = _table(list(done.values()), labelled, seeds, networks)

@@ -24,6 +24,8 @@ _KINDS: dict[str, Any] = {
     "amp": bool,
     "augment": str | None,
     "cache_gib": float,
+    "columns": dict | None,
+    "group_by": str | None,
     "images": str | Sequence[str],
     "norm": str | list,
     "symmetries": Sequence[str],

@@ -16,7 +16,8 @@ from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.data.checks import check_datalist
-from textdiff_monai.data.layouts import NIFTI, load_images
+from textdiff_monai.data.layouts import load_images
+from textdiff_monai.data.names import NIFTI
 from textdiff_monai.data.pictures import overlay
 from textdiff_monai.transforms.picture import ToSourceLayoutd
 
@@ -56,15 +57,12 @@ def segment(source: str | Path, text: str = "", out: str | Path = "segmented", *
     network, preprocess, infer, device, checkpoint = map(config.get_parsed_content, used)
     _load(network, checkpoint)
     Path(out).mkdir(parents=True, exist_ok=True)
-    names, masks = list[str](), []
+    masks = []
     for item in tqdm(items, desc="segmenting", unit="image"):
-        names.append(item["id"])
-        again = names.count(item["id"])
-        name = item["id"] if again == 1 else f"{item['id']}_{again}"
         image = preprocess(item)["image"]
         with torch.no_grad():
             logits = infer(image[None].to(device), network)[0].cpu()
-        masks.append(_write(Path(out), name, item["image"], image, logits))
+        masks.append(_write(Path(out), item["id"], item["image"], image, logits))
     print(f"written: {len(masks)} masks, with overlays and probabilities, in {out}")
     return masks
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 
@@ -121,15 +122,15 @@ def recaption(items: Sequence[Mapping[str, Any]], captions: str) -> list[dict[st
 
     Args:
         items: with ``text``.
-        captions: "own" leaves them, "none" empties them, "other" gives each item the next different caption in the
-            list, "swapped" exchanges left and right (an item whose caption has no sides keeps it).
+        captions: "own" leaves them, "none" empties them, "other" gives each item the next different caption of its
+            image, which asks for another target there, or, of an image with one caption, the next different one in the
+            list; "swapped" exchanges left and right (an item whose caption has no sides keeps it).
     """
     texts = [str(item.get("text", "")) for item in items]
     if captions == "none":
         new = [""] * len(items)
     elif captions == "other":
-        cycled = texts + texts
-        new = [next((other for other in cycled[i + 1 :] if other != text), text) for i, text in enumerate(texts)]
+        new = _others([str(item.get("image", index)) for index, item in enumerate(items)], texts)
     elif captions == "swapped":
         new = [rewrite(text, "mirror") or text for text in texts]
     elif captions == "own":
@@ -137,3 +138,18 @@ def recaption(items: Sequence[Mapping[str, Any]], captions: str) -> list[dict[st
     else:
         raise ValueError(f"captions is {captions!r}: expected 'own', 'none', 'other' or 'swapped'")
     return [{**item, "text": text} for item, text in zip(items, new, strict=True)]
+
+
+def _others(images: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """For each item the next different text of its image, else of all; its own if there is no other."""
+    own: dict[str, list[str]] = {}
+    for image, text in zip(images, texts, strict=True):
+        own.setdefault(image, []).append(text)
+
+    def after(index: int) -> str:
+        text, of_image = texts[index], own[images[index]]
+        at = of_image.index(text)
+        following = (texts[(index + step) % len(texts)] for step in range(len(texts)))
+        return next((other for other in chain(of_image[at + 1 :], of_image[:at], following) if other != text), text)
+
+    return [after(index) for index in range(len(texts))]

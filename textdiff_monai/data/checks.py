@@ -13,7 +13,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
-from textdiff_monai.data.layouts import NIFTI, SPLITS, DataError, listed, stem_of
+from textdiff_monai.data.items import SPLITS
+from textdiff_monai.data.names import NIFTI, stem_of
+from textdiff_monai.data.problems import DataError, listed
 
 
 def read_array(path: str | Path) -> np.ndarray:

@@ -77,17 +77,17 @@ class FeatureCache:
         if not self.max_bytes:
             return [scale.float() for scale in compute(images)]
         keys = [self._key(image, identity) for image in images.detach().cpu()]
-        found = [self._load(key) for key in keys]
-        missing = [index for index, maps in enumerate(found) if maps is None]
+        found = {key: self._load(key) for key in dict.fromkeys(keys)}  # a batch may hold an image several times
+        missing = [keys.index(key) for key, maps in found.items() if maps is None]
         if missing:
             if images.device.type == "cpu":
                 return_freed_memory()  # by the training step before
             fresh = [scale.detach().to("cpu", torch.float32) for scale in compute(images[missing])]
             for row, index in enumerate(missing):
-                found[index] = self._store(keys[index], [self._packed(scale[row]) for scale in fresh])
+                found[keys[index]] = self._store(keys[index], [self._packed(scale[row]) for scale in fresh])
         self.computed += len(missing)
         self.read += len(keys) - len(missing)
-        scales = zip(*(maps for maps in found if maps is not None), strict=True)
+        scales = zip(*(maps for key in keys if (maps := found[key]) is not None), strict=True)
         return [self._unpacked(scale, images.device) for scale in scales]
 
     def _key(self, image: Tensor, identity: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.data import decollate_batch
 from monai.utils import string_list_all_gather
+from numpy import nanmean
 
 from textdiff_monai.data.files import read_rows, write_rows
 from textdiff_monai.engines.features import FeatureCache
@@ -67,16 +68,17 @@ class FeatureReport:
 
 
 class MetricsReport:
-    """After an evaluation: ``metrics.json`` and ``metrics.csv``, and ``cases.csv`` with one row an image.
+    """After an evaluation: ``metrics.json`` and ``metrics.csv``, and ``cases.csv`` with one row an image and sentence.
 
     Args:
         folder: where.
         about: more entries for ``metrics.json``, such as the checkpoint's path.
+        group_by: a column of the data's table, such as its targets: ``groups.csv`` has the means for each value of it.
     """
 
-    def __init__(self, folder: str, about: Mapping[str, Any] | None = None) -> None:
-        self.folder, self.about = Path(folder), dict(about or {})
-        self.ids, self.texts = list[str](), list[str]()
+    def __init__(self, folder: str, about: Mapping[str, Any] | None = None, group_by: str | None = None) -> None:
+        self.folder, self.about, self.group_by = Path(folder), dict(about or {}), group_by
+        self.cases = list[dict[str, str]]()
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self.start)
@@ -84,16 +86,21 @@ class MetricsReport:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
 
     def start(self, engine: Engine) -> None:
-        self.ids, self.texts = [], []
+        self.cases = []
 
     def collect(self, engine: Engine) -> None:
         batch: Any = engine.state.batch
         for item in decollate_batch(batch) if isinstance(batch, dict) else batch:
-            self.ids.append(str(item.get("id") or item["image"].meta.get("filename_or_obj", "")))
-            self.texts.append(item.get("text", ""))
+            image = str(item["image"].meta.get("filename_or_obj", ""))
+            case = {"id": str(item.get("id") or image), "image": image, "text": item.get("text", "")}
+            if self.group_by is not None:
+                if self.group_by not in item:
+                    raise ValueError(f"group_by: the data's table has no column {self.group_by!r}")
+                case[self.group_by] = item[self.group_by]
+            self.cases.append(case)
 
     def write(self, engine: Engine) -> None:
-        ids, texts = string_list_all_gather(self.ids), string_list_all_gather(self.texts)
+        cases = [json.loads(case) for case in string_list_all_gather([json.dumps(case) for case in self.cases])]
         if idist.get_rank() > 0:
             return
         metrics = {name: float(value) for name, value in engine.state.metrics.items()}
@@ -102,14 +109,28 @@ class MetricsReport:
             for name, values in getattr(engine.state, "metric_details", {}).items()
             if values.ndim == 2
         }
-        rows = [
-            {"id": id_, "text": text} | {name: values[i] for name, values in details.items()}
-            for i, (id_, text) in enumerate(zip(ids, texts, strict=True))
-        ]
+        rows = [case | {name: values[i] for name, values in details.items()} for i, case in enumerate(cases)]
         write_rows(self.folder / "metrics.csv", [metrics])
         write_rows(self.folder / "cases.csv", rows)
-        report = metrics | {"images": len(ids)} | self.about
+        self._write_groups(engine, rows, list(details))
+        report = metrics | {"images": len({case["image"] or case["id"] for case in cases}), "items": len(cases)}
+        report |= self.about
         (self.folder / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
         for name, value in metrics.items():
             engine.logger.info(f"{name}: {value:.4f}")
         engine.logger.info(f"written: {self.folder}/metrics.json, metrics.csv, cases.csv")
+
+    def _write_groups(self, engine: Engine, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+        if self.group_by is None:
+            return
+        groups: dict[str, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            groups.setdefault(row[self.group_by], []).append(row)
+        table = [
+            {self.group_by: value, "items": len(own)} | {name: nanmean([row[name] for row in own]) for name in names}
+            for value, own in sorted(groups.items())
+        ]
+        write_rows(self.folder / "groups.csv", table)
+        for group in table:
+            figures = ", ".join(f"{name} {group[name]:.4f}" for name in names)
+            engine.logger.info(f"{self.group_by} {group[self.group_by]!r}: {figures} ({group['items']} items)")

@@ -22,34 +22,28 @@ from torch.utils.data import WeightedRandomSampler
 
 from textdiff_monai.data.captions import SYMMETRIES
 from textdiff_monai.data.files import written_whole
-from textdiff_monai.data.layouts import DataError, is_picture, load_datalist
+from textdiff_monai.data.layouts import load_images
 from textdiff_monai.transforms.symmetry import apply_symmetry
 
 
-def unlabelled_images(sources: str | Path | Sequence[str | Path]) -> list[dict[str, Any]]:
-    """Images to learn from: ``{"image": path, "source": index of the source}``.
+def unlabelled_images(
+    sources: str | Path | Sequence[str | Path], columns: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Images to learn from, each once: ``{"image": path, "source": index of the source}``.
 
     Args:
-        sources: each a data set (a CSV file, or a folder in a layout of :func:`~textdiff_monai.load_datalist`), of
-            which the training split alone is used, or any other folder, of which every picture is.
+        sources: each as :func:`~textdiff_monai.load_images` takes it; of one that has splits, the training split alone
+            is used.
+        columns: other names of its columns, as there.
 
     Raises:
         DataError: for a source without images.
     """
     items: list[dict[str, Any]] = []
     for index, source in enumerate([sources] if isinstance(sources, (str, Path)) else sources):
-        found = _images_of(Path(source))
-        if not found:
-            raise DataError(source, [f"{source}: no images to learn from; give a data set or a folder of pictures"])
-        items.extend({"image": image, "source": index} for image in found)
+        images = dict.fromkeys(item["image"] for item in load_images(source, split="train", columns=columns))
+        items.extend({"image": image, "source": index} for image in images)
     return items
-
-
-def _images_of(source: Path) -> list[str]:
-    data_set = source.suffix == ".csv" or any(source.glob("*.csv")) or any(source.glob("*_Folder"))
-    if data_set:
-        return [item["image"] for item in load_datalist(source, "train")]
-    return sorted(str(path) for path in source.rglob("*") if is_picture(path))
 
 
 def even_sampler(items: Sequence[Mapping[str, Any]], num_samples: int, seed: int) -> WeightedRandomSampler:

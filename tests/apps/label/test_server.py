@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from textdiff_monai import bundle_root, load_datalist
-from textdiff_monai.apps.label.annotations import annotated_rows
+from textdiff_monai.apps.label.annotations import annotated_rows, submitted_masks
 from textdiff_monai.apps.label.server import MODEL, serve, set_up, stand_in_for_torchvision
 from textdiff_monai.data.files import exchange, write_rows
-from textdiff_monai.data.layouts import DataError
+from textdiff_monai.data.problems import DataError
 
 
 def test_the_app_folder_has_its_own_head_and_configurations_and_links_the_encoders(tmp_path):
@@ -81,11 +81,44 @@ def test_sentences_are_matched_by_file_name_and_pass_unchanged(tmp_path, caplog)
     write_rows(tmp_path / "text.csv", [{"image": "0.png", "text": odd}, {"image": "2", "text": "@network"}])
     rows = annotated_rows(items_in(tmp_path / "data", 3), tmp_path / "text.csv")
     assert [row["text"] for row in rows] == [odd, "", "@network"]
-    assert "1 of 3 images have no sentence" in caplog.text
+    assert "1 of 3 masks have no sentence" in caplog.text
     masks = [{**row, "mask": row["image"].replace("data", "masks")} for row in rows]
     items_in(tmp_path / "masks", 3)
     write_rows(tmp_path / "run" / "data.csv", masks)
     assert [item["text"] for item in load_datalist(tmp_path / "run" / "data.csv")] == [odd, "", "@network"]
+
+
+class Datastore:
+    """As much of MONAI Label's as is asked: two images, of which one has a mask of a second target."""
+
+    def datalist(self):
+        return [{"image": f"/d/{name}.png", "label": f"/d/labels/final/{name}.png"} for name in "ba"]
+
+    def list_images(self):
+        return ["a", "b", "c"]
+
+    def get_labels_by_image_id(self, image):
+        return {"a": {"final": "a", "disc": "a", "original": "a"}, "b": {"final": "b"}}.get(image, {})
+
+    def get_image_uri(self, image):
+        return f"/d/{image}.png"
+
+    def get_label_uri(self, image, tag):
+        return f"/d/labels/{tag}/{image}.png"
+
+
+def test_an_image_with_several_masks_is_an_item_for_each_sentence(tmp_path, caplog):
+    sentences = [("a.png", "the lesion", ""), ("a", "the disc", "disc"), ("a", "the cup", "cup"), ("b", "it", "final")]
+    sentences.append(("b", "the same in other words", ""))
+    write_rows(tmp_path / "text.csv", [dict(zip(("image", "text", "tag"), row, strict=True)) for row in sentences])
+    rows = annotated_rows(submitted_masks(Datastore()), tmp_path / "text.csv")
+    assert [(row["image"], row["mask"], row["text"], row["split"]) for row in rows] == [
+        ("/d/a.png", "/d/labels/disc/a.png", "the disc", "train"),
+        ("/d/a.png", "/d/labels/final/a.png", "the lesion", "train"),
+        ("/d/b.png", "/d/labels/final/b.png", "it", "val"),
+        ("/d/b.png", "/d/labels/final/b.png", "the same in other words", "val"),
+    ]
+    assert "1 masks have several sentences, which are to mean the same: b" in caplog.text
 
 
 def test_too_few_annotations_and_a_table_without_images_are_errors(tmp_path):

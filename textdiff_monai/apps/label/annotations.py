@@ -3,46 +3,71 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from textdiff_monai.data.layouts import listed, load_images, stem_of
+from textdiff_monai.data.names import stem_of
+from textdiff_monai.data.problems import DataError, listed
+from textdiff_monai.data.tables import read_table
 
+FINAL = "final"  # the tag under which viewers submit
 _logger = logging.getLogger(__name__)
 
 
+def submitted_masks(datastore: Any) -> list[dict[str, str]]:
+    """Every mask that was submitted to a MONAI Label datastore: ``image`` and ``label`` (paths), and its ``tag``.
+
+    Viewers submit one mask an image, tagged "final"; over HTTP an image gets one for each tag. What inference left,
+    tagged "original", is no annotation.
+    """
+    found = [{**item, "tag": FINAL} for item in datastore.datalist()]
+    for image in datastore.list_images():
+        for tag in datastore.get_labels_by_image_id(image):
+            if tag not in (FINAL, "original"):
+                label = datastore.get_label_uri(image, tag)
+                found.append({"image": datastore.get_image_uri(image), "label": label, "tag": tag})
+    return found
+
+
 def annotated_rows(
-    annotated: Sequence[dict[str, Any]], sentences: Path, val_split: float = 0.2
+    annotated: Sequence[Mapping[str, str]], sentences: Path, val_split: float = 0.2
 ) -> list[dict[str, str]]:
-    """Rows of a data set in the CSV layout: annotated images, the last by name for validation, with their sentences.
+    """Rows of a data set as a table: annotated images, the last by name for validation, with their sentences.
+
+    A mask with several sentences (wordings of the same) makes as many rows; one without gets an empty sentence. All
+    rows of an image are in one split.
 
     Args:
-        annotated: items with the paths ``image`` and ``label``.
-        sentences: a table with the columns ``image`` and ``text``, where there is one; rows and images are matched by
-            file name, with or without its ending.
+        annotated: items with the paths ``image`` and ``label``, and a ``tag`` where an image has several masks.
+        sentences: a table with the columns ``image`` and ``text``, where there is one, and ``tag`` to say which mask of
+            the image a sentence is of; "final", as viewers tag, where it is empty. Rows and images are matched by file
+            name, with or without its ending.
         val_split: fraction of the images for validation; training and validation get one at least.
 
     Raises:
-        ValueError: for fewer than two annotated images.
+        ValueError: for fewer than two annotated images, or a table without its columns.
     """
-    if len(annotated) < 2:
-        raise ValueError(
-            f"{len(annotated)} annotated images: submit the masks of two or more, to train and to validate"
-        )
-    texts = {item["id"]: item["text"] for item in load_images(sentences)} if sentences.exists() else {}
-    items = sorted(annotated, key=lambda item: item["image"])
-    training = min(max(round(len(items) * (1 - val_split)), 1), len(items) - 1)
-    rows = [
-        {
-            "image": item["image"],
-            "mask": item["label"],
-            "text": texts.get(stem_of(item["image"]), ""),
-            "split": "train" if index < training else "val",
-        }
-        for index, item in enumerate(items)
-    ]
-    without = [stem_of(row["image"]) for row in rows if not row["text"]]
-    if without:
-        _logger.warning(f"{len(without)} of {len(rows)} images have no sentence in {sentences}: {listed(without)}")
+    images = sorted({item["image"] for item in annotated})
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} annotated images: submit the masks of two or more, to train and to validate")
+    texts, problems = dict[tuple[str, str], list[str]](), list[str]()
+    for row in read_table(sentences, ("image", "text"), problems) if sentences.exists() else []:
+        key = stem_of(row.cells["image"].replace("\\", "/")), row.cells.get("tag") or FINAL
+        texts.setdefault(key, []).append(row.cells["text"])
+    if problems:
+        raise DataError(sentences, problems)
+    training = set(images[: min(max(round(len(images) * (1 - val_split)), 1), len(images) - 1)])
+    rows, silent, several = list[dict[str, str]](), list[str](), list[str]()
+    for item in sorted(annotated, key=lambda item: (item["image"], item.get("tag", FINAL))):
+        name = stem_of(item["image"])
+        own = [text for text in texts.get((name, item.get("tag", FINAL)), []) if text]
+        silent += [] if own else [name]
+        several += [name] if len(own) > 1 else []
+        split = "train" if item["image"] in training else "val"
+        rows += [{"image": item["image"], "mask": item["label"], "text": t, "split": split} for t in own or [""]]
+    if silent:
+        _logger.warning(f"{len(silent)} of {len(rows)} masks have no sentence in {sentences}: {listed(silent)}")
+    if several:
+        _logger.warning(f"{len(several)} masks have several sentences, which are to mean the same: {listed(several)}")
     return rows

@@ -24,7 +24,7 @@ from monailabel.tasks.train.bundle import BundleTrainTask
 from monailabel.utils.others.generic import device_list, name_to_device
 
 from textdiff_monai import __version__
-from textdiff_monai.apps.label.annotations import annotated_rows
+from textdiff_monai.apps.label.annotations import annotated_rows, submitted_masks
 from textdiff_monai.data.files import exchange, write_rows
 
 _logger = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ class TextTrainTask(BundleTrainTask):
     def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
         models, run = Path(self.bundle_path) / "models", self._run_folder(bool(request.get("resume")))
         if not (run / "data.csv").exists():
-            annotated = annotated_rows(datastore.datalist(), self.sentences, float(request.get("val_split", 0.2)))
-            write_rows(run / "data.csv", annotated)
+            val_split = float(request.get("val_split", 0.2))
+            write_rows(run / "data.csv", annotated_rows(submitted_masks(datastore), self.sentences, val_split))
         # Sentences travel in the table: as an override of the configuration they could be evaluated.
         handlers = copy.deepcopy(self.bundle_config["train"]["handlers"])
         if request.get("pretrained", True):

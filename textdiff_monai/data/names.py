@@ -1,0 +1,39 @@
+"""Names of picture files: which are read, and what they are called without their ending."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+NIFTI = (".nii.gz", ".nii")
+_ENDINGS = (*NIFTI, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
+
+
+def is_picture(path: str | PurePath) -> bool:
+    """Whether the name is that of an image file that can be read; hidden files ("._x.png" of macOS) are none."""
+    name = PurePath(path).name
+    return name.lower().endswith(_ENDINGS) and not name.startswith(".")
+
+
+def stem_of(name: str | PurePath) -> str:
+    """The file name less a known ending: a table may leave that out, and other dots belong to the name."""
+    name = PurePath(name).name
+    return next((name[: -len(ending)] for ending in _ENDINGS if name.lower().endswith(ending)), name)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Every picture below a folder, by name; linked folders are followed, each once, and hidden ones left out."""
+    return sorted(path for path in _walk(folder, set()) if is_picture(path))
+
+
+def _walk(folder: Path, entered: set[str]) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real in entered:  # a link to where we have been
+        return
+    entered.add(real)
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir():
+            yield path
+        elif not path.name.startswith("."):
+            yield from _walk(path, entered)
