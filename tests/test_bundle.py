@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import textdiff_monai
 from textdiff_monai import DiffusionBackbone, FeatureCache, TextDiff
 
 BUNDLE = Path(__file__).parents[1] / "bundle"
 CONFIGS = BUNDLE / "configs"
+UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
@@ -200,6 +202,20 @@ def test_pretraining_makes_a_backbone_and_goes_on(run, data_folder, tmp_path):
     progress = torch.load(tmp_path / "pretrain" / "last.pt", weights_only=True)
     assert progress["engine"]["epoch_length"] * 2 == progress["engine"]["iteration"] == 4
     assert first["weights"] != second["weights"]
+    assert {"network", "ema", "optimizer", "scheduler"} <= set(progress)
+    evaluations = rows(tmp_path / "pretrain" / "held_out.csv")
+    assert {row["epoch"] for row in evaluations} == {"0", "1", "2"}
+
+    start = {
+        "start": tmp_path / "pretrain" / "diffusion_unet",
+        "output_dir": tmp_path / "further",
+        "learning_rate": 0.0,
+    }
+    run("pretrain.json", run_id="training", max_epochs=1, **(options | start | {"num_workers": 1}))
+    names = [tmp_path / name / "diffusion_unet" / UNET_WEIGHTS for name in ("pretrain", "further")]
+    before, after = map(load_file, names)
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight)
 
 
 def test_two_processes_train_together(tiny, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from textdiff_monai.pretraining.diffusion import draw_samples
+from textdiff_monai.pretraining.samples import draw_samples
 
 
 def samples(backbone: str | Path, out: str | Path, count: int = 16, steps: int = 50, seed: int = 0) -> Path:

@@ -42,8 +42,7 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
             problems.append(f"{row.where}: image and mask are both {image}; name the mask with its folder")
         before = first.setdefault((split, image, " ".join(row.cells["text"].lower().split())), row)
         if before is row:
-            more = {name: cell for name, cell in row.cells.items() if name and name not in _KEYS}
-            items.append({"image": image, "label": mask, "text": row.cells["text"], "split": split} | more)
+            items.append({"image": image, "label": mask, "text": row.cells["text"], "split": split} | _more(row))
         elif _file(before, "mask", []) == mask:
             repeated.append(row.where)
         else:
@@ -58,14 +57,20 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
 
 
 def images_to_read(rows: Sequence[Row], problems: list[str]) -> list[dict[str, str]]:
-    """Items with ``image``, ``text`` and, where the rows have one, ``split``; each image and sentence once."""
+    """Items with ``image``, ``text``, where the rows have one ``split``, and what else they say; each pair once."""
     items: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
         image, text = _file(row, "image", problems), row.cells.get("text", "")
         split = SPLIT_NAMES.get(row.cells.get("split", "").lower(), "")
         if image:
-            items.setdefault((image, text), {"image": image, "text": text} | ({"split": split} if split else {}))
+            own = {"image": image, "text": text} | ({"split": split} if split else {})
+            items.setdefault((image, text), own | _more(row))
     return list(items.values())
+
+
+def _more(row: Row) -> dict[str, str]:
+    """What a row says in columns of its own."""
+    return {name: cell for name, cell in row.cells.items() if name and name not in _KEYS}
 
 
 def _file(row: Row, column: str, problems: list[str]) -> str:

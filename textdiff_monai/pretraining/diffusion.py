@@ -4,98 +4,37 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler, UNet2DModel
 from ignite.engine import Engine, Events
-from monai.config import KeysCollection
 from monai.engines import DiffusionPrepareBatch
-from monai.transforms import MapTransform, Randomizable
-from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import WeightedRandomSampler
 
-from textdiff_monai.data.captions import SYMMETRIES
 from textdiff_monai.data.files import written_whole
-from textdiff_monai.data.layouts import load_images
-from textdiff_monai.transforms.symmetry import apply_symmetry
-
-
-def unlabelled_images(
-    sources: str | Path | Sequence[str | Path], columns: Mapping[str, str] | None = None
-) -> list[dict[str, Any]]:
-    """Images to learn from, each once: ``{"image": path, "source": index of the source}``.
-
-    Args:
-        sources: each as :func:`~textdiff_monai.load_images` takes it; of one that has splits, the training split alone
-            is used.
-        columns: other names of its columns, as there.
-
-    Raises:
-        DataError: for a source without images.
-    """
-    items: list[dict[str, Any]] = []
-    for index, source in enumerate([sources] if isinstance(sources, (str, Path)) else sources):
-        images = dict.fromkeys(item["image"] for item in load_images(source, split="train", columns=columns))
-        items.extend({"image": image, "source": index} for image in images)
-    return items
-
-
-def even_sampler(items: Sequence[Mapping[str, Any]], num_samples: int, seed: int) -> WeightedRandomSampler:
-    """Draws ``num_samples`` items an epoch, every source as often as any other, whatever their sizes."""
-    sizes = torch.bincount(torch.tensor([item["source"] for item in items]))
-    weights = [1.0 / sizes[item["source"]].item() for item in items]
-    return WeightedRandomSampler(weights, num_samples, generator=torch.Generator().manual_seed(seed))
-
-
-class RandViewd(Randomizable, MapTransform):
-    """The image as heads will see it, or a part of it: (C, size, size), in one of its symmetries.
-
-    Half of the time the whole image, squeezed to a square as ``resize`` does in training; else a square of it whose
-    side is uniform between ``size`` pixels (its own resolution) and the shorter side of the image.
-
-    Args:
-        keys: images (C, H, W).
-        size: pixels of the result.
-        whole: how often the whole image is taken.
-        symmetries: names to draw from, each as likely; pictures with an upright position are learned sooner without
-            turns.
-    """
-
-    def __init__(
-        self, keys: KeysCollection, size: int, whole: float = 0.5, symmetries: Sequence[str] = tuple(SYMMETRIES)
-    ) -> None:
-        MapTransform.__init__(self, keys)
-        self.size, self.whole, self.symmetries = size, whole, tuple(symmetries)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            view = self._view(torch.as_tensor(d[key])[None])
-            view = F.interpolate(view, (self.size, self.size), mode="bilinear", antialias=True)[0]
-            d[key] = apply_symmetry(view, self.symmetries[self.R.randint(len(self.symmetries))])
-        return d
-
-    def _view(self, image: Tensor) -> Tensor:
-        height, width = image.shape[-2:]
-        longest = min(height, width)
-        if self.R.random_sample() < self.whole:
-            return image
-        side = longest if longest <= self.size else self.R.randint(self.size, longest + 1)
-        top, left = self.R.randint(height - side + 1), self.R.randint(width - side + 1)
-        return image[..., top : top + side, left : left + side]
+from textdiff_monai.pretraining.views import from_bytes
 
 
 class NoisedBatch(DiffusionPrepareBatch):
     """MONAI's batches for diffusion training, with time steps drawn early more often: T u^2 for a uniform u.
 
     Features are read at early steps (50 to 250 of 1000), which so get half of the training rather than a quarter.
+    Images may be float in [-1, 1] or uint8, which become it on the device.
     """
+
+    def __call__(
+        self,
+        batchdata: dict[str, Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor, tuple, dict]:
+        image = from_bytes(batchdata["image"].to(device, non_blocking=non_blocking))
+        return super().__call__(batchdata | {"image": image}, device, non_blocking, **kwargs)
 
     def get_timesteps(self, images: Tensor) -> Tensor:
         drawn = torch.rand(images.shape[0], device=images.device)
@@ -103,11 +42,20 @@ class NoisedBatch(DiffusionPrepareBatch):
 
 
 class Denoiser(nn.Module):
-    """A diffusers ``UNet2DModel`` called the way MONAI's diffusion inferer calls a network."""
+    """A diffusers ``UNet2DModel`` called the way MONAI's diffusion inferer calls a network.
 
-    def __init__(self, **options: Any) -> None:
+    Args:
+        start: a diffusers folder whose weights and shape it starts with; None starts with random weights.
+        options: of the ``UNet2DModel``, where there is no ``start``.
+    """
+
+    def __init__(self, start: str | Path | None = None, **options: Any) -> None:
         super().__init__()
-        self.unet = UNet2DModel(**options)
+        self.unet: UNet2DModel = (
+            UNet2DModel(**options)
+            if start is None
+            else UNet2DModel.from_pretrained(start, torch_dtype=torch.float32, low_cpu_mem_usage=False)
+        )
 
     def forward(self, x: Tensor, timesteps: Tensor, context: None = None) -> Tensor:
         """Noise predicted in noisy images x (B, C, H, W) at timesteps (B,); returns (B, C, H, W)."""
@@ -135,7 +83,7 @@ class SaveBackbone:
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)
         with written_whole(fresh) as partial:
-            unet = deepcopy(self.denoiser.unet)
+            unet = deepcopy(self.denoiser.unet).to(memory_format=torch.contiguous_format)
             (unet.half() if self.half else unet).save_pretrained(partial)
             DDPMScheduler().save_pretrained(partial)
         if self.folder.exists():
@@ -144,25 +92,6 @@ class SaveBackbone:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def draw_samples(backbone: str | Path, count: int = 16, steps: int = 50, seed: int = 0) -> Image.Image:
-    """Images that a diffusion UNet makes of noise, as a square of tiles: a look at what it has learned.
-
-    Args:
-        backbone: a diffusers folder.
-        count: number of images, a square number.
-        steps: of denoising.
-        seed: of the noise, that of the start and that of every step: with new noise (DDIM's eta of 1) a small model
-            mends at one step what it got wrong at another.
-    """
-    try:
-        scheduler = DDIMScheduler.from_pretrained(backbone)
-    except OSError:  # no scheduler_config.json beside the weights
-        scheduler = DDIMScheduler()
-    pipeline = DDIMPipeline(UNet2DModel.from_pretrained(backbone), scheduler)
-    generator = torch.Generator().manual_seed(seed)
-    images = pipeline(count, generator, eta=1.0, num_inference_steps=steps).images  # type: ignore[operator]
-    side, (width, height) = round(count**0.5), images[0].size
-    page = Image.new("RGB", (side * width, side * height))
-    for index, image in enumerate(images[: side * side]):
-        page.paste(image, (index % side * width, index // side * height))
-    return page
+def annealing(warmup: int, total: int, decay: int) -> Callable[[int], float]:
+    """The learning rate's factor at a step: up to 1 in ``warmup`` steps, and down to 0 in the last ``decay`` of all."""
+    return lambda step: max(0.0, min(1.0, (step + 1) / max(warmup, 1), (total - step) / max(decay, 1)))
