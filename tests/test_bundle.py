@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,14 +17,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import textdiff_monai
-from textdiff_monai import DiffusionBackbone, FeatureCache, TextDiff
+from textdiff_monai import DiffusionBackbone, FeatureCache, TextDiff, read_recipe
+from textdiff_monai.apps.segment import segment
 
 BUNDLE = Path(__file__).parents[1] / "bundle"
 CONFIGS = BUNDLE / "configs"
 UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
+HEAD = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]}
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def tiny(unet_folder, bert_folder, data_folder, tmp_path):
         "text_encoder": bert_folder,
         "blocks": [1, 3],
         "steps": [50, 250],
-        "head": {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]},
+        "head": HEAD,
         "resize": 32,
         "max_epochs": 2,
         "device": "cpu",
@@ -89,6 +93,111 @@ def test_train_evaluate_and_infer(run, tiny, data_folder, tmp_path):
     assert len(masks) == 10
     assert Image.open(masks[0]).size == (40, 32)
     assert set(np.unique(np.asarray(Image.open(masks[0])))) <= {0, 1}
+
+
+ENCODERS = ("backbone", "text_encoder")
+OTHERS = {
+    "blocks": ([0, 3], "blocks [1, 3] there, [0, 3] here"),
+    "steps": ([50, 260], "steps [50, 250] there, [50, 260] here"),
+    "noise_seed": ("$None", "noise_seed 40 there, None here"),
+    "max_tokens": (9, "max_tokens 12 there, 9 here"),
+    "mask_padding": (False, "mask_padding True there, False here"),
+    "norm": ("batch", "norm ['instance', {'affine': True}] there, batch here"),
+    "head": (HEAD | {"heads": 1}, "head.heads 2 there, 1 here"),
+    "num_classes": (3, "num_classes 2 there, 3 here"),
+    "class_names": (["background", "lung"], "class_names ['background', 'nuclei'] there, ['background', 'lung'] here"),
+    "channels": ("BGR", "channels RGB there, BGR here"),
+    "intensity_range": ([0, 255], "intensity_range [0, 200] there, [0, 255] here"),
+    "resize": (16, "resize 24 there, 16 here"),
+    "tile": (16, "tile None there, 16 here"),
+    "read_text": (False, "read_text True there, False here"),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(unet_folder, bert_folder, data_folder, tmp_path_factory):
+    """A run whose every option of the recipe differs from what the configurations start with, and its checkpoint."""
+    folder = tmp_path_factory.mktemp("trained")
+    options = {
+        **{"blocks": [1, 3], "steps": [50, 250], "resize": 24, "max_tokens": 12, "intensity_range": [0, 200]},
+        **{"class_names": ["background", "nuclei"], "max_epochs": 1, "device": "cpu", "amp": False},
+        "head": HEAD,
+    }
+    places = {"dataset_dir": data_folder, "backbone": unet_folder, "text_encoder": bert_folder}
+    places |= {"output_dir": folder, "ckpt_dir": folder}
+    places = {name: str(path) for name, path in places.items()}
+    monai.bundle.run("training", config_file=str(CONFIGS / "train.json"), **places, **options)
+    return folder / "model.pt", places
+
+
+def test_a_checkpoint_is_enough_to_evaluate_and_infer_as_it_was_trained(trained, run, data_folder, tmp_path):
+    checkpoint, places = trained
+    run("train.json", "evaluate.json", **places)
+    last = torch.load(checkpoint.with_name("last.pt"), weights_only=True)["network"]
+    assert set(last) == set(torch.load(checkpoint, weights_only=True))
+    encoders = {name: places[name] for name in ENCODERS}
+    options = {"checkpoint": str(checkpoint), "device": "cpu", **encoders}
+    images = str(data_folder / "images")
+    run("inference.json", **options, dataset_dir=images, text="left", output_dir=tmp_path / "masks")
+    segment(images, "left", tmp_path / "segmented", **options)
+    explicit = {"resize": 24, "blocks": [1, 3], "class_names": ["background", "nuclei"]}
+    run("inference.json", **options | explicit, dataset_dir=images, text="left", output_dir=tmp_path / "explicit")
+    masks = sorted((tmp_path / "masks").glob("*_mask.png"))
+    assert len(masks) == 10
+    for mask in masks:
+        one, same, other = (
+            np.asarray(Image.open(tmp_path / folder / mask.name)) for folder in ("masks", "explicit", "segmented")
+        )
+        assert np.array_equal(one, same)
+        assert np.array_equal(one > 0, other > 0)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_option_that_contradicts_the_checkpoint_is_an_error_with_both_values(name, trained, run, tmp_path):
+    checkpoint, places = trained
+    value, expected = OTHERS[name]
+    encoders = {part: places[part] for part in ENCODERS}
+    options = {"checkpoint": str(checkpoint), "device": "cpu", **encoders, name: value}
+    with pytest.raises(ValueError, match=re.escape(expected)) as caught:
+        segment(places["dataset_dir"], out=tmp_path / "out", **options)
+    assert str(caught.value).startswith(str(checkpoint))
+    for files in (["inference.json"], ["train.json", "evaluate.json"]):
+        with pytest.raises(RuntimeError) as wrapped:
+            run(*files, **places | options | {"output_dir": str(tmp_path / "out")})
+        assert expected in str(root_cause(wrapped.value))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("part", ENCODERS)
+def test_another_encoder_is_one_too(part, trained, unet_folder, bert_folder, tmp_path):
+    checkpoint, places = trained
+    options = {name: places[name] for name in ENCODERS}
+    options[part] = str(shutil.copytree(places[part], tmp_path / part))
+    (file,) = (tmp_path / part).glob("*.safetensors")
+    tensors = load_file(file)
+    save_file({name: tensor + 0.01 for name, tensor in tensors.items()}, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"encoders\.{part}\.weights \w{{12}}\.\.\. there, \w{{12}}\.\.\. here"):
+        segment(places["dataset_dir"], out=tmp_path / "out", checkpoint=str(checkpoint), device="cpu", **options)
+
+
+def test_who_insists_gets_the_option_that_was_given(trained, run, data_folder, tmp_path):
+    checkpoint, places = trained
+    options = {"checkpoint": str(checkpoint), "device": "cpu", "output_dir": tmp_path / "out"}
+    options |= {name: places[name] for name in ENCODERS}
+    with pytest.warns(UserWarning, match="resize 24 there, 16 here"):
+        run("inference.json", **options, dataset_dir=data_folder, resize=16, override_recipe=True)
+    assert len(list((tmp_path / "out").glob("*_mask.png"))) == 10
+
+
+def test_a_run_goes_on_under_its_own_recipe_alone(run, tiny):
+    run("train.json", **tiny | {"max_epochs": 1})
+    with pytest.raises(RuntimeError) as wrapped:
+        run("train.json", **tiny | {"resize": 16}, resume=True)
+    assert "resize 32 there, 16 here" in str(root_cause(wrapped.value))
+
+
+def root_cause(error):
+    return error if error.__cause__ is None else root_cause(error.__cause__)
 
 
 def test_a_lower_precision_trains_and_infers_on_a_cpu(run, tiny, tmp_path):
@@ -167,15 +276,21 @@ def test_several_targets_of_an_image_are_trained_and_reported_with_its_features_
 
 
 def test_tiles_in_training_and_sliding_windows_in_evaluation(run, tiny, tmp_path):
-    run("train.json", **tiny | {"resize": None, "tile": 16, "max_epochs": 1})
+    run("train.json", **tiny | {"tile": 16, "max_epochs": 1})
     assert rows(tmp_path / "output" / "history.csv")
+    known = read_recipe(tmp_path / "models" / "model.pt")
+    assert (known["tile"], known["resize"]) == (16, None)
+    run("train.json", "evaluate.json", **tiny | {"tile": 16})
+    with pytest.raises(RuntimeError) as wrapped:
+        run("train.json", "evaluate.json", **tiny | {"tile": "$None"})
+    assert "tile 16 there, None here" in str(root_cause(wrapped.value))
 
 
 @pytest.mark.parametrize("overlay", ["qata_cov19.json", "monuseg.json", "paper.json", "unet.json"])
 def test_overlays_train_and_evaluate(run, overlay, tiny, tmp_path):
     options = tiny | ({"max_tokens": 10} if overlay == "paper.json" else {}) | {"max_epochs": 1}
     if overlay == "unet.json":
-        options["network_def#channels"] = [4, 4, 4, 4, 4]
+        options["network_def#network#channels"] = [4, 4, 4, 4, 4]
     run("train.json", overlay, **options)
     run("train.json", overlay, "evaluate.json", **options)
     assert json.loads((tmp_path / "output" / "test" / "metrics.json").read_text())["images"] == 4
@@ -255,20 +370,25 @@ def test_workflows_have_every_property(config, kind, tmp_path, monkeypatch):
     assert isinstance(workflow.network_def, TextDiff)
 
 
-def test_network_has_the_inputs_and_outputs_of_the_metadata(tiny, bert_folder, unet_folder):
-    monai.bundle.verify_net_in_out(
-        net_id="network_def",
-        meta_file=str(CONFIGS / "metadata.json"),
-        config_file=str(CONFIGS / "inference.json"),
-        n=2,
-        **inference_options({k: str(v) if isinstance(v, Path) else v for k, v in tiny.items()}),
+def test_network_has_the_inputs_and_outputs_of_the_metadata():
+    files = {"meta_file": str(CONFIGS / "metadata.json"), "config_file": str(CONFIGS / "inference.json")}
+    monai.bundle.verify_net_in_out(net_id="network_def", device="cpu", n=2, **files)
+
+
+def test_what_training_evaluation_and_inference_share_is_the_same_in_each():
+    train, evaluate, inference = (
+        json.loads((CONFIGS / name).read_text()) for name in ("train.json", "evaluate.json", "inference.json")
     )
-
-
-def test_shared_options_are_the_same_in_training_and_inference():
-    train, inference = (json.loads((CONFIGS / name).read_text()) for name in ("train.json", "inference.json"))
-    own = {"imports", "bundle_root", "dataset_dir", "output_dir", "initialize", "run", "datalist"}
-    for name in (train.keys() & inference.keys()) - own:
+    known = read_recipe(BUNDLE / "models" / "model.pt").keys() - {"encoders"}
+    for name in known:
+        assert evaluate[name] == inference[name] == f"$@trained['{name}']"
+        assert name in train
+    assert evaluate["trained"] == inference["trained"]
+    recipe = train["recipe"] | {"checkpoint": evaluate["recipe#checkpoint"]}
+    assert recipe == inference["recipe"]
+    assert recipe.keys() - {"_target_", "checkpoint", "override"} < known
+    own = {"imports", "bundle_root", "dataset_dir", "output_dir", "initialize", "run", "datalist", "recipe"}
+    for name in (train.keys() & inference.keys()) - own - known:
         assert train[name] == inference[name], name
     assert train["validate"]["inferer"] == inference["inferer"]
 

@@ -21,6 +21,7 @@ _MODULES = {
     "engines.reports": ["FeatureReport", "History", "MetricsReport"],
     "networks.backbone": ["DiffusionBackbone"],
     "networks.head": ["SegmentationHead"],
+    "networks.recipe": ["Recipe", "read_recipe", "with_recipe"],
     "networks.text_encoder": ["TextEncoder"],
     "networks.textdiff": ["TextDiff"],
     "pretraining.diffusion": ["Denoiser", "NoisedBatch", "SaveBackbone", "annealing"],

@@ -11,7 +11,7 @@ import pytest
 import torch
 from published import adm_shapes, fill, head_shapes
 
-from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, load_datalist
+from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, bundle_root, load_datalist, read_recipe
 from textdiff_monai.apps.cli import VERBS, main, prepared
 from textdiff_monai.apps.options import UsageError
 
@@ -129,7 +129,7 @@ def test_an_option_of_a_configuration_has_its_type(verb, textdiff, tmp_path, dat
     for option, message in {
         ("--read_text", "3"): "--read_text: expected True or False, got '3'",
         ("--resize", "large"): "--resize: expected a whole number or None, got 'large'",
-        ("--blocks", "1"): "--blocks: expected a list such as \"[1,2]\", got '1'",
+        ("--blocks", "one"): "--blocks: expected a list such as \"[1,2]\", got 'one'",
     }.items():
         code, printed = textdiff(
             verb, data_folder, "--out" if verb == "segment" else "--folder", tmp_path / "n", *option
@@ -150,6 +150,13 @@ def test_check_counts_the_images(textdiff, data_folder):
     code, printed = textdiff("check", data_folder)
     assert code == 0
     assert "4 train, 2 val, 4 test" in printed
+
+
+def test_recipe_prints_what_a_checkpoint_was_trained_with(textdiff):
+    checkpoint = f"{bundle_root()}/models/model.pt"
+    code, printed = textdiff("recipe", checkpoint)
+    assert code == 0
+    assert json.loads(printed) == read_recipe(checkpoint)
 
 
 def test_phantom_writes_a_data_set_and_says_where(textdiff, tmp_path):
@@ -178,3 +185,5 @@ def test_published_checkpoints_are_imported(textdiff, tmp_path, bert_folder_768)
     assert code == 0, printed
     network = TextDiff(backbone, TextEncoder(bert_folder_768, max_length=10, mask_padding=False))
     network.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+    known = read_recipe(tmp_path / "model.pt")
+    assert (known["channels"], known["resize"], known["blocks"], known["norm"]) == ("BGR", 256, [1, 4], "batch")

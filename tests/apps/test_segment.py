@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder
+from textdiff_monai import DiffusionBackbone, Recipe, TextDiff, TextEncoder
 from textdiff_monai.apps.segment import segment
 
+PIXELS = {"channels": "RGB", "intensity_range": None, "resize": 32, "tile": None, "read_text": True}
 HEAD = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]}
 
 
@@ -19,8 +20,9 @@ def options(unet_folder, bert_folder, tmp_path):
     """A network with random weights, large enough that its masks are mixed."""
     torch.manual_seed(3)
     norm = ("instance", {"affine": True})
+    recipe = Recipe(num_classes=2, class_names=["background", "target"], **PIXELS)
     network = TextDiff(
-        DiffusionBackbone(unet_folder, (1, 3), (50,)), TextEncoder(bert_folder), head=HEAD | {"norm": norm}
+        DiffusionBackbone(unet_folder, (1, 3), (50,)), TextEncoder(bert_folder), 2, HEAD | {"norm": norm}, recipe=recipe
     )
     for parameter in network.head.parameters():
         torch.nn.init.normal_(parameter, 0.0, 0.3)
@@ -29,10 +31,6 @@ def options(unet_folder, bert_folder, tmp_path):
         "checkpoint": str(tmp_path / "model.pt"),
         "backbone": str(unet_folder),
         "text_encoder": str(bert_folder),
-        "blocks": [1, 3],
-        "steps": [50],
-        "head": HEAD,
-        "resize": 32,
     }
 
 
@@ -89,7 +87,7 @@ def test_a_folder_is_segmented_whole(options, tmp_path):
 
 def test_a_checkpoint_of_another_network_is_refused_before_any_work(options, tmp_path):
     image = picture(tmp_path / "case.png")
-    with pytest.raises(ValueError, match=r"model.pt.*(?s:.*)steps: trained with \[50\], here \[60\]"):
+    with pytest.raises(ValueError, match=r"model.pt was trained.* steps \[50\] there, \[60\] here"):
         segment(str(image), out=str(tmp_path / "out"), **options | {"steps": [60]})
     assert not (tmp_path / "out").exists()
 

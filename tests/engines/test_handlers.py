@@ -57,19 +57,19 @@ class Toy:
 
 def evaluate(handler, score, weight):
     """An evaluation of a layer whose weight is known, with a score."""
-    handler.state["model"].weight.data.fill_(weight)
+    handler.network.weight.data.fill_(weight)
     engine = Engine(lambda engine, batch: None)
     engine.state.key_metric_name = "mean_dice"
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine.state.metrics.update(mean_dice=score))
     handler.attach(engine)
     engine.run([1])
-    return torch.load(handler.path, weights_only=True)["model"]["weight"].unique().item()
+    return torch.load(handler.path, weights_only=True)["weight"].unique().item()
 
 
 def test_the_best_model_is_kept_and_known_when_training_goes_on(tmp_path):
-    handler = BestModel(str(tmp_path / "models" / "model.pt"), {"model": nn.Linear(2, 1)})
+    handler = BestModel(str(tmp_path / "models" / "model.pt"), nn.Linear(2, 1))
     assert [evaluate(handler, score, weight) for score, weight in ((0.2, 1), (0.5, 2), (0.4, 3))] == [1, 2, 2]
-    later = BestModel(str(handler.path), {"model": nn.DataParallel(nn.Linear(2, 1))})
+    later = BestModel(str(handler.path), nn.DataParallel(nn.Linear(2, 1)))
     later.load_state_dict(handler.state_dict())
     assert [evaluate(later, score, weight) for score, weight in ((0.3, 4), (0.6, 5))] == [2, 5]
     assert [path.name for path in handler.path.parent.iterdir()] == ["model.pt"]

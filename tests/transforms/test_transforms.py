@@ -104,6 +104,15 @@ def test_a_few_hot_pixels_do_not_darken_a_stretched_picture(tmp_path):
     assert image.mean().abs() < 0.05
 
 
+def test_a_given_range_of_intensities_is_the_same_for_every_picture(tmp_path):
+    save_picture(tmp_path / "a.png", np.array([[0, 100], [150, 250]], np.uint8))
+    save_nifti(tmp_path / "b.nii.gz", np.array([[-500, 100], [150, 200]], np.int16))
+    for name, expected in (("a.png", [[-1, -1], [0, 1]]), ("b.nii.gz", [[-1, 0], [-1, 1]])):
+        assert load(tmp_path / name, intensity_range=[100, 200])[0].tolist() == expected
+    with pytest.raises(ValueError, match=r"intensity_range is \[200, 100\]: expected \[LOW, HIGH\]"):
+        preprocessing(intensity_range=[200, 100])
+
+
 @pytest.mark.parametrize("value", [0, 1, 255])
 def test_an_even_picture_loads_without_trouble(value, tmp_path):
     save_picture(tmp_path / "even.png", np.full((4, 4), value, np.uint8))

@@ -116,7 +116,8 @@ def compare(
 
 def _run_bundle(run_id: str, network: str, overlays: Sequence[str], options: dict[str, Any]) -> None:
     files = _files([*(["unet.json"] if network == "unet" else []), *overlays])
-    monai.bundle.run(run_id, config_file=files, **options)
+    given = {name: "$None" if value is None else value for name, value in options.items()}  # MONAI drops None
+    monai.bundle.run(run_id, config_file=files, **given)
 
 
 def _files(overlays: Sequence[str]) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from textdiff_monai.apps.weights import load_published_head
 from textdiff_monai.networks.backbone import DiffusionBackbone
+from textdiff_monai.networks.recipe import Recipe
 from textdiff_monai.networks.text_encoder import TextEncoder
 from textdiff_monai.networks.textdiff import TextDiff
 
@@ -24,13 +26,21 @@ def import_head(
 
     Args:
         checkpoint: the published code's model_best.pth.
-        output: the new checkpoint; use it with paper.json.
+        output: the new checkpoint; it knows the published recipe.
         backbone: folder of the converted UNet that it was trained with.
         text_encoder: folder or hub name of the text encoder that it was trained with.
         blocks: decoder blocks that it was trained with: 4,6,8,12 for QaTa-COV19, 6,8,12,16 for MoNuSeg.
     """
     encoder = TextEncoder(text_encoder, max_length=10, mask_padding=False)
-    network = TextDiff(DiffusionBackbone(backbone, blocks), encoder)
+    pixels: dict[str, Any] = {
+        "channels": "BGR",
+        "intensity_range": None,
+        "resize": 256,
+        "tile": None,
+        "read_text": True,
+    }
+    recipe = Recipe(num_classes=2, class_names=["background", "target"], **pixels)
+    network = TextDiff(DiffusionBackbone(backbone, blocks), encoder, recipe=recipe)
     load_published_head(network.head, checkpoint)
     torch.save(network.state_dict(), output)
     return Path(output)

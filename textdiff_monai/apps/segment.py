@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.handlers import Checkpoint
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import SaveImage
@@ -41,7 +40,7 @@ def segment(source: str | Path, text: str = "", out: str | Path = "segmented", *
 
     Raises:
         UsageError: for options that inference.json does not have, or uses elsewhere.
-        ValueError: for images that cannot be read, or a checkpoint trained beside other encoders or options; before any
+        ValueError: for images that cannot be read, or options that the checkpoint was not trained with; before any
             work.
     """
     used, file = (
@@ -54,7 +53,10 @@ def segment(source: str | Path, text: str = "", out: str | Path = "segmented", *
     config = ConfigParser()
     config.read_config(file)
     config.update(options)
-    network, preprocess, infer, device, checkpoint = map(config.get_parsed_content, used)
+    try:
+        network, preprocess, infer, device, checkpoint = map(config.get_parsed_content, used)
+    except RuntimeError as error:  # MONAI's, which wraps what the option was refused for
+        raise _cause(error) from None
     _load(network, checkpoint)
     Path(out).mkdir(parents=True, exist_ok=True)
     masks = []
@@ -67,9 +69,13 @@ def segment(source: str | Path, text: str = "", out: str | Path = "segmented", *
     return masks
 
 
+def _cause(error: BaseException) -> BaseException:
+    return error if error.__cause__ is None else _cause(error.__cause__)
+
+
 def _load(network: torch.nn.Module, checkpoint: str) -> None:
     try:
-        Checkpoint.load_objects({"model": network}, torch.load(checkpoint, map_location="cpu", weights_only=True))
+        network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     except RuntimeError as error:
         raise ValueError(f"{checkpoint}: {error}") from error
     network.eval()

@@ -11,6 +11,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+from torch import nn
 
 
 class Progress:
@@ -27,7 +28,7 @@ class Progress:
     """
 
     def __init__(self, path: str, state: Mapping[str, Any], interval: int = 1, resume: bool = True) -> None:
-        self.state = _unwrapped(state)
+        self.state = {name: _unwrapped(item) for name, item in state.items()}
         self.path, self.interval, self.resume = Path(path), interval, resume
 
     def attach(self, engine: Engine) -> None:
@@ -42,7 +43,7 @@ class Progress:
             engine.add_event_handler(Events.COMPLETED, self.save)
 
     def save(self, engine: Engine) -> None:
-        _save(self.path, self.state | {"engine": engine})
+        _save(self.path, {name: item.state_dict() for name, item in (self.state | {"engine": engine}).items()})
 
     def load(self, engine: Engine) -> None:
         if not self.path.exists():
@@ -57,18 +58,18 @@ class Progress:
 
 
 class BestModel:
-    """Keeps the weights of the evaluation with the highest key metric in one file, written whole.
+    """Keeps the state dict of the evaluation with the highest key metric in one file, written whole.
 
     With MONAI's ``CheckpointSaver`` a run that goes on has forgotten the best score and may keep a worse model instead,
     and the file is deleted before the next is written.
 
     Args:
         path: of the file.
-        state: named objects with ``state_dict``.
+        network: whose state dict it is; of a distributed wrapper, what it wraps.
     """
 
-    def __init__(self, path: str, state: Mapping[str, Any]) -> None:
-        self.path, self.state, self.score = Path(path), _unwrapped(state), -math.inf
+    def __init__(self, path: str, network: nn.Module) -> None:
+        self.path, self.network, self.score = Path(path), _unwrapped(network), -math.inf
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
@@ -77,7 +78,7 @@ class BestModel:
         score = float(engine.state.metrics[engine.state.key_metric_name])  # type: ignore[attr-defined]
         if score > self.score:
             self.score = score
-            _save(self.path, self.state)
+            _save(self.path, self.network.state_dict())
 
     def state_dict(self) -> dict[str, float]:
         return {"score": self.score}
@@ -86,16 +87,16 @@ class BestModel:
         self.score = state["score"]
 
 
-def _unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
+def _unwrapped(item: Any) -> Any:
     """Distributed wrappers come and go between runs; what they wrap is what is kept."""
-    return {name: getattr(item, "module", item) for name, item in state.items()}
+    return getattr(item, "module", item)
 
 
-def _save(path: Path, state: Mapping[str, Any]) -> None:
-    """States in a file that is whole at any time; written by one process."""
+def _save(path: Path, content: Mapping[str, Any]) -> None:
+    """A file that is whole at any time, written by one process."""
     if idist.get_rank() > 0:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    torch.save({name: item.state_dict() for name, item in state.items()}, partial)
+    torch.save(content, partial)
     os.replace(partial, path)

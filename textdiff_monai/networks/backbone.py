@@ -82,7 +82,7 @@ class DiffusionBackbone(Frozen):
                 "schedule": content_hash({"alphas_cumprod": schedule}),
                 "blocks": list(self.blocks),
                 "steps": list(self.steps),
-                "noise": content_hash({"noise": self.noise(64, 64)}),
+                "noise_seed": noise_seed,
             }
         )
 

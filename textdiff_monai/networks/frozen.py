@@ -1,19 +1,15 @@
-"""Freezing, in one place: pretrained modules that training never changes and checkpoints only name."""
+"""Freezing, in one place: pretrained modules that training never changes and checkpoints do not hold."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-
-IDENTITY = "identity"
 
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -30,10 +26,10 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
 class Frozen(nn.Module):
     """A pretrained module without gradients, always in eval mode, absent from checkpoints.
 
-    Its state dict holds one entry, ``identity``: a JSON text as uint8 that says which weights and options computed the
-    features. Loading a checkpoint that was trained beside another identity is an error, under ``strict=False`` too.
-    A deep copy holds the same tensors, not second ones: servers copy the network once for every device. Moving or
-    casting the copy leaves the original where it is. Subclasses call :meth:`freeze` once their modules are in place.
+    Its state dict is empty; its ``identity`` says which weights and options compute the features, and goes into the
+    network's :class:`~textdiff_monai.Recipe`. A deep copy holds the same tensors, not second ones: servers copy the
+    network once for every device. Moving or casting the copy leaves the original where it is. Subclasses call
+    :meth:`freeze` once their modules are in place.
     """
 
     identity: dict[str, Any]
@@ -59,9 +55,7 @@ class Frozen(nn.Module):
         return twin
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        destination = OrderedDict() if destination is None else destination
-        destination[prefix + IDENTITY] = _encode(self.identity)
-        return destination
+        return OrderedDict() if destination is None else destination
 
     def _load_from_state_dict(
         self,
@@ -73,13 +67,8 @@ class Frozen(nn.Module):
         unexpected: Any,
         errors: Any,
     ) -> None:
-        key = prefix + IDENTITY
-        if key not in state_dict:
-            missing.append(key)
-        else:
-            errors.extend(_differences(prefix.rstrip("."), _decode(state_dict[key]), self.identity))
-        # Anything else under this prefix would overwrite frozen weights: refuse it, and hide it from the children.
-        for name in [name for name in state_dict if name.startswith(prefix) and name != key]:
+        # Anything under this prefix would overwrite frozen weights: refuse it, and hide it from the children.
+        for name in [name for name in state_dict if name.startswith(prefix)]:
             unexpected.append(name)
             del state_dict[name]
         self._known_missing = len(missing)
@@ -88,24 +77,3 @@ class Frozen(nn.Module):
 def _forget_missing(module: Frozen, incompatible: Any) -> None:
     """The frozen tensors are not in the checkpoint, by design: take back what the children reported as missing."""
     del incompatible.missing_keys[module._known_missing :]
-
-
-def _encode(identity: dict[str, Any]) -> Tensor:
-    """Padded to whole KiB: loaders that drop tensors of another shape must not drop another identity."""
-    text = json.dumps(identity, sort_keys=True).encode()
-    return torch.tensor(list(text.ljust(-(-len(text) // 1024) * 1024)), dtype=torch.uint8)
-
-
-def _decode(data: Tensor) -> dict[str, Any]:
-    return json.loads(bytes(data.cpu().tolist()))
-
-
-def _differences(part: str, trained: dict[str, Any], present: dict[str, Any]) -> list[str]:
-    lines = [
-        f"  {name}: trained with {trained.get(name)}, here {present.get(name)}"
-        for name in sorted(trained.keys() | present.keys())
-        if trained.get(name) != present.get(name)
-    ]
-    if not lines:
-        return []
-    return [f"the checkpoint was trained beside another frozen '{part}'; load that one:\n" + "\n".join(lines)]

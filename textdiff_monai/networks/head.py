@@ -48,6 +48,8 @@ class SegmentationHead(nn.Module):
         norm: str | tuple[str, dict[str, Any]] = "batch",
     ) -> None:
         super().__init__()
+        self.options: dict[str, Any] = {"channels": channels, "heads": heads, "head_channels": head_channels}
+        self.options |= {"hidden_channels": hidden_channels, "norm": norm}
         first, *later = in_channels
         self.shared = [None if width == channels else str(width) for width in later]
         self.project_first = nn.Identity() if first == channels else nn.Conv2d(first, channels, 1)

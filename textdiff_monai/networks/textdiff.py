@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from textdiff_monai.networks.backbone import DiffusionBackbone
 from textdiff_monai.networks.head import SegmentationHead
+from textdiff_monai.networks.recipe import Recipe
 from textdiff_monai.networks.text_encoder import TextEncoder
 
 
@@ -24,6 +25,8 @@ class TextDiff(nn.Module):
         head: more options of :class:`~textdiff_monai.SegmentationHead` (the paper's by default).
         autocast: "bfloat16" or "float16", the precision of what autocast lowers, on whatever device the images are
             (MONAI's own workflows know CUDA alone). None changes nothing.
+        recipe: what checkpoints say besides of how pixels and words reach the network; what the arguments above decide
+            is added to it.
     """
 
     def __init__(
@@ -33,14 +36,28 @@ class TextDiff(nn.Module):
         num_classes: int = 2,
         head: dict[str, Any] | None = None,
         autocast: str | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         super().__init__()
         if autocast not in (None, "bfloat16", "float16"):
             raise ValueError(f"autocast is {autocast!r}: expected 'bfloat16', 'float16' or None")
         self.autocast: torch.dtype | None = None if autocast is None else getattr(torch, autocast)
+        self.recipe = recipe or Recipe()  # first, so that nothing is loaded before it has agreed
         self.backbone = backbone
         self.text_encoder = text_encoder
         self.head = SegmentationHead(backbone.out_channels, text_encoder.out_channels, num_classes, **(head or {}))
+        self.recipe.describe(**self._options())
+        names = self.recipe.options.get("class_names", range(num_classes))
+        if len(names) != num_classes:
+            raise ValueError(f"class_names {names} name {len(names)} classes, num_classes is {num_classes}; give both")
+
+    def _options(self) -> dict[str, Any]:
+        """What rebuilds this network, by the names of the configurations' options, and its frozen branches' hashes."""
+        images, words, head = dict(self.backbone.identity), dict(self.text_encoder.identity), dict(self.head.options)
+        options = {name: images.pop(name) for name in ("blocks", "steps", "noise_seed")}
+        options |= {"max_tokens": words.pop("max_length"), "mask_padding": words.pop("mask_padding")}
+        options |= {"norm": head.pop("norm"), "head": head}
+        return options | {"encoders": {"backbone": images, "text_encoder": words}}
 
     def forward(
         self, image: Tensor, text: str | Sequence[str] | Tensor | None = None, text_mask: Tensor | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -18,16 +18,24 @@ from torch import Tensor
 class ToInputd(MapTransform):
     """A loaded picture (C, W, H) to the network's input: RGB (3, H, W), float32 in [-1, 1].
 
-    Gray is repeated, alpha dropped, and a trailing slice axis of length 1 (2D NIfTI) removed. Values that lie in
-    [0, 255] are taken as 8 bit; any other range (16 bit, CT, float) is stretched from its 0.5th to its 99.5th
-    percentile. ``channels="BGR"`` repeats the published loader.
+    Gray is repeated, alpha dropped, and a trailing slice axis of length 1 (2D NIfTI) removed.
+
+    Args:
+        keys: of the pictures.
+        channels: "BGR" repeats the published loader.
+        intensity_range: values that become -1 and 1, such as a CT window; others are clamped. None: values that lie in
+            [0, 255] are taken as 8 bit, any other range (16 bit, CT, float) from its 0.5th to its 99.5th percentile.
     """
 
-    def __init__(self, keys: KeysCollection, channels: str = "RGB") -> None:
+    def __init__(
+        self, keys: KeysCollection, channels: str = "RGB", intensity_range: Sequence[float] | None = None
+    ) -> None:
         super().__init__(keys)
         if channels not in ("RGB", "BGR"):
             raise ValueError(f"channels is {channels!r}: expected 'RGB' or 'BGR'")
-        self.channels = channels
+        if intensity_range is not None and not (len(intensity_range) == 2 and intensity_range[0] < intensity_range[1]):
+            raise ValueError(f"intensity_range is {intensity_range!r}: expected [LOW, HIGH] or None")
+        self.channels, self.intensity_range = channels, intensity_range
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -36,8 +44,8 @@ class ToInputd(MapTransform):
             if _lies_in_space(image):  # whatever is written back is a slice as well
                 image.meta["spatial_shape"] = np.array([image.shape[-1], image.shape[-2], 1])
             image = image[:3] if image.shape[0] >= 3 else image[:1].repeat(3, 1, 1)
-            low, high = 0.0, 255.0
-            if image.min() < 0 or image.max() > 255 or image.max() <= 1:
+            low, high = self.intensity_range or (0.0, 255.0)
+            if self.intensity_range is None and (image.min() < 0 or image.max() > 255 or image.max() <= 1):
                 low, high = (float(v) for v in np.percentile(image.numpy(), (0.5, 99.5)))
             image = ((image - low) / max(high - low, 1e-8)).clamp(0, 1) * 2 - 1
             d[key] = image.flip(0) if self.channels == "BGR" else image

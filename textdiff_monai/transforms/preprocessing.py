@@ -29,10 +29,15 @@ from textdiff_monai.transforms.symmetry import RandSymmetryd
 from textdiff_monai.transforms.tiles import RandTiled
 
 
-def loading(keys: Sequence[str], channels: str = "RGB", num_classes: int = 2) -> list[Transform]:
+def loading(
+    keys: Sequence[str],
+    channels: str = "RGB",
+    num_classes: int = 2,
+    intensity_range: Sequence[float] | None = None,
+) -> list[Transform]:
     """Read ``image`` (and ``label``) from picture files or 2D NIfTI; see :class:`ToInputd` and :class:`ToLabeld`."""
     chain: list[Transform] = [_reading("image", PILReader(converter=_plain_mode)), EnsureChannelFirstd("image")]
-    chain.append(ToInputd("image", channels))
+    chain.append(ToInputd("image", channels, intensity_range))
     if "label" in keys:
         # A palette's numbers are the classes, whatever colours they stand for.
         chain += [_reading("label", PILReader()), EnsureChannelFirstd("label"), ToLabeld("label", num_classes)]
@@ -47,6 +52,7 @@ def preprocessing(
     keys: Sequence[str] = ("image", "label"),
     num_classes: int = 2,
     channels: str = "RGB",
+    intensity_range: Sequence[float] | None = None,
     resize: int | None = None,
     grow_labels: bool = False,
     tile: int | None = None,
@@ -60,6 +66,7 @@ def preprocessing(
         keys: ``image``, and ``label`` where there is one.
         num_classes: classes of the mask, background included.
         channels: "RGB", or "BGR" as the published loader.
+        intensity_range: values that become -1 and 1; None as :class:`ToInputd` says.
         resize: side of the square that images and masks are resized to; None keeps the files' pixels.
         grow_labels: masks resized bilinearly, then > 0, as published, so that the foreground grows; else to the
             nearest pixel.
@@ -68,7 +75,7 @@ def preprocessing(
         augment: "symmetries" (with captions rewritten), "published" (flips and small turns, captions left wrong), None.
         symmetries: that "symmetries" draws from; features are cached for each.
     """
-    chain: list[Transform] = loading(keys, channels, num_classes)
+    chain: list[Transform] = loading(keys, channels, num_classes, intensity_range)
     if resize is not None:
         chain += _resizing(keys, resize, grow_labels)
     if tile is not None:

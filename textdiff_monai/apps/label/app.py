@@ -26,6 +26,7 @@ from monailabel.utils.others.generic import device_list, name_to_device
 from textdiff_monai import __version__
 from textdiff_monai.apps.label.annotations import annotated_rows, submitted_masks
 from textdiff_monai.data.files import exchange, write_rows
+from textdiff_monai.networks.recipe import read_recipe
 
 _logger = logging.getLogger(__name__)
 _LOSSLESS = (".png", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
@@ -44,6 +45,8 @@ class TextInferTask(BundleInferTask):
     def __init__(self, path: str, conf: dict[str, str]) -> None:
         super().__init__(path, conf)
         self._config: dict[str, Any] = {"text": "", **self.config()}
+        names = self.bundle_config.get_parsed_content("class_names")
+        self.labels = {name.lower(): index for index, name in enumerate(names) if index}
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
         """Masks of images that came in a lossy format are PNG."""
@@ -54,9 +57,9 @@ class TextInferTask(BundleInferTask):
 class TextTrainTask(BundleTrainTask):
     """Trains the bundle's head on the images annotated so far, each with its sentence.
 
-    A training is the bundle's own, in a folder of its own: a data set as a table, ``model.pt``, ``history.csv`` and the
-    rest. The model that inference uses is exchanged when it is through, and kept as ``model_until_TIME.pt``: a training
-    that is stopped or fails changes nothing, and can be gone on with.
+    A training is the bundle's own, under the recipe of the model in use, in a folder of its own: a data set as a table,
+    ``model.pt``, ``history.csv`` and the rest. The model that inference uses is exchanged when it is through, and kept
+    as ``model_until_TIME.pt``: a training that is stopped or fails changes nothing, and can be gone on with.
     """
 
     def __init__(self, path: str, conf: dict[str, str], runs: Path, sentences: Path) -> None:
@@ -67,20 +70,20 @@ class TextTrainTask(BundleTrainTask):
         return {"device": device_list(), "max_epochs": 50, "val_split": 0.2, "pretrained": True, "resume": False}
 
     def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
-        models, run = Path(self.bundle_path) / "models", self._run_folder(bool(request.get("resume")))
+        model, run = Path(self.bundle_path) / "models" / "model.pt", self._run_folder(bool(request.get("resume")))
         if not (run / "data.csv").exists():
             val_split = float(request.get("val_split", 0.2))
             write_rows(run / "data.csv", annotated_rows(submitted_masks(datastore), self.sentences, val_split))
         # Sentences travel in the table: as an override of the configuration they could be evaluated.
         handlers = copy.deepcopy(self.bundle_config["train"]["handlers"])
         if request.get("pretrained", True):
-            load = {
-                "load_path": str(models / "model.pt"),
-                "load_dict": {"model": "@network"},
-                "map_location": "@device",
-            }
+            load = {"load_path": str(model), "load_dict": {"model": "@network"}, "map_location": "@device"}
             handlers.insert(0, {"_target_": "CheckpointLoader", **load})
-        options = {
+        # Under the recipe of the model in use: expressions, since what a file holds could be evaluated itself.
+        known = [name for name in read_recipe(model) if name in self.bundle_config.config]
+        options: dict[str, Any] = {"trained": f"$textdiff_monai.read_recipe({str(model)!r})"}
+        options |= {name: f"$@trained[{name!r}]" for name in known}
+        options |= {
             "bundle_root": str(self.bundle_path),
             "dataset_dir": str(run / "data.csv"),
             "output_dir": str(run),
@@ -94,9 +97,9 @@ class TextTrainTask(BundleTrainTask):
         monai.bundle.run(
             "training", meta_file=self.bundle_metadata_path, config_file=self.bundle_config_path, **options
         )
-        kept = exchange(run / "model.pt", models / "model.pt")
+        kept = exchange(run / "model.pt", model)
         (run / "done").touch()
-        _logger.info(f"Training is through: {models / 'model.pt'} is new, the one before it is {kept}")
+        _logger.info(f"Training is through: {model} is new, the one before it is {kept}")
         return {}
 
     def _run_folder(self, resume: bool) -> Path:

@@ -1,0 +1,132 @@
+"""What a checkpoint knows of how it was trained, so that it never runs under another recipe without a word."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_KEY = "recipe._extra_state"
+_SIZE = 16384
+
+
+class Recipe(nn.Module):
+    """How pixels and words reach a network, and what else a user of its weights has to know.
+
+    It is the submodule ``recipe`` of a network and has no weights. Its extra state, a JSON text as uint8, lies among
+    the weights in the network's state dict, so that PyTorch, Ignite and MONAI save and load it unasked, with
+    ``weights_only=True`` too. Loading a checkpoint that says otherwise is an error.
+
+    Args:
+        checkpoint: a file that the options must agree with from the start; None: whichever is loaded.
+        override: options that differ are a warning, and those given here count.
+        options: anything that JSON can hold.
+
+    Attributes:
+        options: what was given, here and to :meth:`describe`.
+        facts: what is known besides, such as figures; loading a checkpoint brings those that it has.
+
+    Raises:
+        ValueError: for options that the checkpoint was not trained with, naming both values.
+    """
+
+    def __init__(self, checkpoint: str | Path | None = None, override: bool = False, **options: Any) -> None:
+        super().__init__()
+        self.checkpoint, self.override = checkpoint, override
+        self.trained = None if checkpoint is None else read_recipe(checkpoint)
+        self.options: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {}
+        self.describe(**options)
+
+    def describe(self, **options: Any) -> None:
+        """More options, of what is built after the recipe."""
+        options = json.loads(json.dumps(options))
+        if self.trained is not None:
+            self._compare(options, self.trained)
+        self.options |= options
+
+    def get_extra_state(self) -> Tensor:
+        return _encode(self.facts | self.options)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        trained = _decode(state)
+        if trained != self.trained:
+            self._compare(self.options, trained)
+        self.facts = {name: value for name, value in trained.items() if name not in self.options}
+
+    def _compare(self, here: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
+        both = sorted(here.keys() & trained.keys())
+        lines = [line for name in both for line in _differences(name, trained[name], here[name])]
+        if not lines:
+            return
+        differs = f"{self.checkpoint or 'the checkpoint'} was trained under another recipe: {'; '.join(lines)}"
+        if not self.override:
+            raise ValueError(
+                f"{differs}. Leave out options that it knows itself, give the encoders that it was trained beside, or "
+                "insist with --override_recipe True"
+            )
+        warnings.warn(differs, stacklevel=3)
+
+
+def read_recipe(checkpoint: str | Path) -> dict[str, Any]:
+    """Options and facts that a checkpoint was saved with; one that it does not have is an error that says so.
+
+    Raises:
+        FileNotFoundError: for a file that does not exist.
+        ValueError: for one that is no checkpoint with a recipe.
+    """
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"{checkpoint} does not exist; give the model.pt of a training")
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # of zip, pickle and PyTorch, which tell pages
+        raise ValueError(f"{checkpoint}: not a readable PyTorch checkpoint; give the model.pt of a training") from error
+    if not isinstance(state, Mapping) or not isinstance(state.get(_KEY), Tensor):
+        fix = (
+            "give the model.pt of a training; textdiff import-head makes one of a head that the published code trained"
+        )
+        raise ValueError(f"{checkpoint}: a checkpoint without a recipe; {fix}")
+    return _Known(checkpoint, _decode(state[_KEY]))
+
+
+def with_recipe(network: nn.Module, recipe: Recipe) -> nn.Module:
+    """The network, with a recipe in its checkpoints."""
+    network.add_module("recipe", recipe)
+    return network
+
+
+class _Known(dict[str, Any]):
+    def __init__(self, checkpoint: str | Path, entries: dict[str, Any]) -> None:
+        super().__init__(entries)
+        self.checkpoint = checkpoint
+
+    def __missing__(self, name: str) -> Any:
+        raise ValueError(f"{self.checkpoint} does not know with which {name} it was trained; give --{name}")
+
+
+def _encode(entries: Mapping[str, Any]) -> Tensor:
+    """Padded to whole 16 KiB: loaders that drop tensors of another shape must not drop another recipe."""
+    text = json.dumps(entries, sort_keys=True).encode()
+    return torch.frombuffer(bytearray(text.ljust(-(-len(text) // _SIZE) * _SIZE)), dtype=torch.uint8)
+
+
+def _decode(state: Tensor) -> dict[str, Any]:
+    return json.loads(state.cpu().numpy().tobytes())
+
+
+def _differences(name: str, trained: Any, here: Any) -> Iterator[str]:
+    if isinstance(trained, Mapping) and isinstance(here, Mapping):
+        for part in sorted(trained.keys() | here.keys()):
+            yield from _differences(f"{name}.{part}", trained.get(part, "unknown"), here.get(part, "unknown"))
+    elif trained != here:
+        yield f"{name} {_shown(trained)} there, {_shown(here)} here"
+
+
+def _shown(value: Any) -> str:
+    """Hashes by their first digits."""
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)
