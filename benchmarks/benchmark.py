@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from monai.losses import DiceCELoss
+from textdiff_monai.phantoms.grammar import sentences
 from torch import Tensor
 from tqdm import tqdm
 
@@ -31,7 +32,6 @@ from benchmarks.report import plot
 from benchmarks.setting import SETTINGS, Setting, build_network, frozen_folders
 from textdiff_monai.engines.features import FeatureCache
 from textdiff_monai.networks.textdiff import TextDiff
-from textdiff_monai.phantoms.grammar import sentences
 
 EPOCHS = 50
 # Training steps on cached features that are measured in a row.

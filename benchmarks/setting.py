@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DModel
+from textdiff_monai.phantoms.grammar import sentences
+from textdiff_monai.pretraining.tokenizer import train_tokenizer
 from transformers import BertConfig, BertModel
 
 from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.networks.backbone import DiffusionBackbone
 from textdiff_monai.networks.text_encoder import TextEncoder
 from textdiff_monai.networks.textdiff import TextDiff
-from textdiff_monai.phantoms.grammar import sentences
-from textdiff_monai.pretraining.tokenizer import train_tokenizer
 
 # OpenAI's unconditional 256 x 256 model, as `import-adm` reads it.
 _ADM_256 = {

@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel
 
 from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder
 from textdiff_monai.fast import convolution, products, residual
-from textdiff_monai.pretraining.tokenizer import train_tokenizer
+from textdiff_monai.pretraining.vocabulary import SPECIAL, tokenizer_of
 
 
 def pytest_addoption(parser):
@@ -86,8 +86,9 @@ def bert_folder_768(tmp_path_factory):
 
 def _write_bert(folder, width):
     torch.manual_seed(0)
-    texts = ["left right upper middle lower lung nuclei infection the in is high, ."] * 5
-    tokenizer = train_tokenizer(texts)
+    characters = [chr(code) for code in range(0x21, 0x7F) if not chr(code).isupper()]
+    words = ["left", "right", "upper", "middle", "lower", "lung", "nuclei", "infection", "the", "in", "is", "high"]
+    tokenizer = tokenizer_of([*SPECIAL.values(), *characters, *("##" + letter for letter in characters), *words])
     tokenizer.model_max_length = 24
     tokenizer.save_pretrained(folder)
     options = {"hidden_size": width, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}

@@ -1,4 +1,4 @@
-"""The small text encoder that ships, made again."""
+"""The text encoder that ships, made again."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from pathlib import Path
 from textdiff_monai.pretraining.language import train_text_encoder
 
 
-def pretrain_text(folder: str | Path, steps: int = 4500, seed: int = 0) -> Path:
-    """Train the small text encoder that ships, on sentences of the grammar.
+def pretrain_text(folder: str | Path, start: str | Path, steps: int = 3000, seed: int = 0) -> Path:
+    """Make the text encoder that ships: a general one goes on learning, now what captions mean.
 
     Args:
-        folder: the new Hugging Face folder.
-        steps: optimiser steps of 64 sentences.
-        seed: of weights and sentences.
+        folder: the new Hugging Face folder; a training that was stopped goes on.
+        start: folder of the encoder to start from; all-MiniLM-L6-v2's for the one that ships.
+        steps: optimiser steps of 16 sentences.
+        seed: of the sentences and the read-outs.
+
+    Raises:
+        FileNotFoundError: if there is no encoder in `start`.
     """
-    train_text_encoder(folder, steps=steps, seed=seed)
+    if not (Path(start) / "config.json").exists():
+        raise FileNotFoundError(f"{start}: expected a folder with a BERT (config.json, model.safetensors, tokenizer)")
+    train_text_encoder(start, folder, steps=steps, seed=seed)
     return Path(folder)

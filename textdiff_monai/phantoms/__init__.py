@@ -1,1 +1,1 @@
-"""Generated images and the grammar of their captions."""
+"""Generated images."""

@@ -8,8 +8,9 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
+from textdiff_monai.language.chest import describe
+from textdiff_monai.language.meaning import ZONES, Finding
 from textdiff_monai.phantoms.drawing import Drawing, Floats, Prior, blur, grid, noise, step
-from textdiff_monai.phantoms.grammar import ZONES, Finding, describe
 
 # How often 1, 2 or 3 pairs of opacities are drawn and, of 1, 2 or 3 pairs, how often 1, 2 or 3 hold a finding.
 _PAIRS = (0.1, 0.4, 0.5)

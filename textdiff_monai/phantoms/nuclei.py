@@ -7,8 +7,8 @@ from itertools import product
 
 import numpy as np
 
+from textdiff_monai.language.meaning import SIDES
 from textdiff_monai.phantoms.drawing import Drawing, Prior, blur, grid, noise, step
-from textdiff_monai.phantoms.grammar import SIDES
 
 _HALVES = 0.25  # how often a whole half of the nuclei is asked for rather than a quadrant
 

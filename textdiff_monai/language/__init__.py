@@ -1,0 +1,1 @@
+"""What captions mean and in how many ways that can be said: the grammar, without images."""
