@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from monai.losses import DiceCELoss
-from textdiff_monai.phantoms.grammar import sentences
 from torch import Tensor
 from tqdm import tqdm
 
@@ -31,6 +30,7 @@ from benchmarks.reference import published_features, published_head, published_l
 from benchmarks.report import plot
 from benchmarks.setting import SETTINGS, Setting, build_network, frozen_folders
 from textdiff_monai.engines.features import FeatureCache
+from textdiff_monai.language.grammar import sentences
 from textdiff_monai.networks.textdiff import TextDiff
 
 EPOCHS = 50

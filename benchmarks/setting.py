@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DModel
-from textdiff_monai.phantoms.grammar import sentences
-from textdiff_monai.pretraining.tokenizer import train_tokenizer
 from transformers import BertConfig, BertModel
 
 from textdiff_monai.apps.bundle import bundle_root
+from textdiff_monai.language.grammar import sentences
 from textdiff_monai.networks.backbone import DiffusionBackbone
 from textdiff_monai.networks.text_encoder import TextEncoder
 from textdiff_monai.networks.textdiff import TextDiff
+from textdiff_monai.pretraining.vocabulary import characters, tokenizer_of
 
 # OpenAI's unconditional 256 x 256 model, as `import-adm` reads it.
 _ADM_256 = {
@@ -91,8 +91,8 @@ def frozen_folders(setting: Setting, folder: Path) -> tuple[Path, Path]:
         _fill(UNet2DModel(**setting.unet)).save_pretrained(unet)
     if setting.text_channels is not None:
         text = folder / "text"
-        tokenizer = train_tokenizer(islice(sentences(seed=0), 2000))
-        tokenizer.model_max_length = 512
+        words = sorted(set(" ".join(islice(sentences(seed=0), 2000)).lower().split()) - set(characters()))
+        tokenizer = tokenizer_of([*characters(), *words], 512)
         tokenizer.save_pretrained(text)
         width = setting.text_channels
         heads, inner = max(1, width // 64), 4 * width

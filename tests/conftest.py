@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel
 
 from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder
 from textdiff_monai.fast import convolution, products, residual
-from textdiff_monai.pretraining.vocabulary import SPECIAL, tokenizer_of
+from textdiff_monai.pretraining.vocabulary import characters, tokenizer_of
 
 
 def pytest_addoption(parser):
@@ -86,10 +86,8 @@ def bert_folder_768(tmp_path_factory):
 
 def _write_bert(folder, width):
     torch.manual_seed(0)
-    characters = [chr(code) for code in range(0x21, 0x7F) if not chr(code).isupper()]
     words = ["left", "right", "upper", "middle", "lower", "lung", "nuclei", "infection", "the", "in", "is", "high"]
-    tokenizer = tokenizer_of([*SPECIAL.values(), *characters, *("##" + letter for letter in characters), *words])
-    tokenizer.model_max_length = 24
+    tokenizer = tokenizer_of([*characters(), *words], 24)
     tokenizer.save_pretrained(folder)
     options = {"hidden_size": width, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=24, **options)).save_pretrained(folder)

@@ -166,8 +166,10 @@ def test_phantom_writes_a_data_set_and_says_where(textdiff, tmp_path):
     assert len(load_datalist(tmp_path / "data")) == 4
 
 
-def test_the_text_encoder_and_samples_are_made(textdiff, tmp_path, unet_folder):
-    assert textdiff("pretrain-text", tmp_path / "bert", "--steps", 1)[0] == 0
+def test_the_text_encoder_and_samples_are_made(textdiff, tmp_path, unet_folder, bert_folder):
+    code, _ = textdiff("pretrain-text", tmp_path / "bert", "--start", tmp_path / "nowhere")
+    assert "nowhere: expected a folder with a BERT" in str(code)
+    assert textdiff("pretrain-text", tmp_path / "bert", "--start", bert_folder, "--steps", 1)[0] == 0
     assert json.loads((tmp_path / "bert" / "config.json").read_text())["model_type"] == "bert"
     assert textdiff("samples", unet_folder, tmp_path / "s.png", "--count", 1, "--steps", 1)[0] == 0
     assert (tmp_path / "s.png").stat().st_size > 100

@@ -127,7 +127,7 @@ def _batches(rng: np.random.Generator, size: int) -> list[list[tuple[str, Meanin
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, torch.Tensor]:
     """A padded batch: ``input_ids`` and ``attention_mask`` (B, L)."""
-    batch = tokenizer(list(texts), truncation=True, padding=True, max_length=256, return_tensors="pt")
+    batch = tokenizer(list(texts), truncation=True, padding=True, return_tensors="pt")
     return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
 
@@ -151,7 +151,7 @@ def smaller(
     medical = embed(section("general")["m"]).mean(0)
     nearest = (embed(words) @ medical).argsort(descending=True)[:_MEDICAL]
     trimmed, tokens = trim(model, known, [*wanted, *(words[index] for index in nearest.tolist())], size)
-    return trimmed, tokenizer_of(tokens)
+    return trimmed, tokenizer_of(tokens, trimmed.config.max_position_embeddings)
 
 
 @torch.no_grad()

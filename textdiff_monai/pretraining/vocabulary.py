@@ -21,7 +21,14 @@ _BLOCKS = ((0x21, 0x180), (0x391, 0x3CA), (0x2010, 0x2045), (0x20AC, 0x20AD), (0
            (0x2248, 0x2249), (0x2260, 0x2266))  # fmt: skip
 
 
-def tokenizer_of(tokens: Iterable[str]) -> PreTrainedTokenizerFast:
+def characters() -> list[str]:
+    """The special tokens and, at the start and within a word, every character of texts in Latin letters."""
+    normal = BertNormalizer(lowercase=True, strip_accents=True)
+    known = sorted(set(normal.normalize_str("".join(chr(c) for block in _BLOCKS for c in range(*block)))) - {" "})
+    return [*SPECIAL.values(), *known, *("##" + character for character in known)]
+
+
+def tokenizer_of(tokens: Iterable[str], max_length: int = MAX_LENGTH) -> PreTrainedTokenizerFast:
     """BERT's lower-casing WordPiece tokenizer with these tokens, the special ones among them."""
     vocabulary = {token: index for index, token in enumerate(tokens)}
     tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=1000))
@@ -32,7 +39,7 @@ def tokenizer_of(tokens: Iterable[str]) -> PreTrainedTokenizerFast:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_LENGTH, **SPECIAL)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **SPECIAL)
 
 
 def trim(model: BertModel, known: list[str], wanted: Iterable[str], size: int) -> tuple[BertModel, list[str]]:
@@ -50,10 +57,7 @@ def trim(model: BertModel, known: list[str], wanted: Iterable[str], size: int) -
     """
     rows = {token: index for index, token in enumerate(known)}
     plain = [token for token in known if not token.startswith("[")]
-    normal = BertNormalizer(lowercase=True, strip_accents=True)
-    characters = sorted(set(normal.normalize_str("".join(chr(c) for block in _BLOCKS for c in range(*block)))) - {" "})
-    first = [*SPECIAL.values(), *characters, *("##" + character for character in characters)]
-    tokens = list(dict.fromkeys([*first, *(token for token in wanted if token in rows)]))[:size]
+    tokens = list(dict.fromkeys([*characters(), *(token for token in wanted if token in rows)]))[:size]
     kept = set(tokens)
     whole = [token for token in plain if not token.startswith("##") and len(token) > 1 and token not in kept]
     parts = [token for token in plain if token.startswith("##") and token not in kept]
@@ -63,9 +67,10 @@ def trim(model: BertModel, known: list[str], wanted: Iterable[str], size: int) -
     chosen = torch.tensor([rows.get(token, rows["[UNK]"]) for token in tokens])
     weights = model.state_dict()
     words, positions = (f"embeddings.{name}_embeddings.weight" for name in ("word", "position"))
-    config = BertConfig(**{**model.config.to_dict(), "vocab_size": len(tokens), "max_position_embeddings": MAX_LENGTH})
+    length = min(MAX_LENGTH, model.config.max_position_embeddings)
+    config = BertConfig(**{**model.config.to_dict(), "vocab_size": len(tokens), "max_position_embeddings": length})
     smaller = BertModel(config, add_pooling_layer=False)
-    smaller.load_state_dict({**weights, words: weights[words][chosen], positions: weights[positions][:MAX_LENGTH]})
+    smaller.load_state_dict({**weights, words: weights[words][chosen], positions: weights[positions][:length]})
     return smaller, tokens
 
 
