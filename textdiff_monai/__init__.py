@@ -32,6 +32,7 @@ _MODULES = {
     "transforms.preprocessing": ["loading", "preprocessing"],
     "transforms.symmetry": ["RandSymmetryd"],
     "transforms.text": ["TextToMetad"],
+    "transforms.wording": ["RandTextd", "RandWordingd"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOME)

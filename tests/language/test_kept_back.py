@@ -8,6 +8,7 @@ import pytest
 from textdiff_monai.language import kept_back, structures
 from textdiff_monai.language.grammar import sentences
 from textdiff_monai.language.meaning import ALL_FINDINGS, Finding, Meaning
+from textdiff_monai.language.reader import read
 from textdiff_monai.language.rules import parse_sections, read_sections
 
 
@@ -30,7 +31,7 @@ def test_every_kind_takes_every_zone_at_once():
 
 @pytest.mark.parametrize("rule", ["frame", "clear", "contrast", "none"])
 def test_what_training_says_is_worded_otherwise(rule):
-    kept = {text for rules in kept_back.kinds().values() for text in rules.get(rule, ())}
+    kept = {text for rules in kept_back.sections_of().values() for text in rules.get(rule, ())}
     assert kept
     for rules in read_sections("chest").values():
         assert not kept & set(rules.get(rule, ()))
@@ -51,6 +52,33 @@ def test_a_target_is_asked_for_by_one_of_its_names():
     for _ in range(50):
         text = structures.say(Meaning("patella"), rng)
         assert any(name in text for name in names)
+
+
+@pytest.mark.parametrize(
+    ("caption", "kinds"),
+    [
+        ("Segment the left lung.", {"report", "request", "abbreviations", "lay", "denial"}),
+        ("Segment both lungs.", {"report", "request", "abbreviations", "lay"}),
+        ("Segment the nuclei in the upper left.", {"report", "request", "abbreviations", "lay"}),
+        ("Soft exudates in a fundus photograph.", {"report", "request", "abbreviations", "lay", "names", "denial"}),
+        ("One infected area, upper left lung.", set(kept_back.kinds())),
+    ],
+)
+def test_every_sort_of_caption_is_asked_in_the_kinds_it_can_have(caption, kinds):
+    rng = np.random.default_rng(0)
+    told = {kind: kept_back.reword(kind, read(caption), caption, rng) for kind in kept_back.every_kind()}
+    assert {kind for kind, asked in told.items() if asked} == kinds
+    for kind, asked in told.items():
+        assert asked is None or (asked[1] == (kind != "absent") and not set("{}|") & set(asked[0]))
+
+
+def test_a_structure_is_asked_for_by_the_name_that_the_caption_has_or_by_one_kept_back():
+    rng = np.random.default_rng(0)
+    caption = "Soft exudates in a fundus photograph."
+    assert "soft exudates" in kept_back.reword("request", read(caption), caption, rng)[0].lower()
+    names = structures.read_targets()["soft exudates"].kept_back
+    told = kept_back.reword("names", read(caption), caption, rng)[0].lower()
+    assert any(name in told for name in names)
 
 
 def test_a_file_of_rules_that_cannot_be_read_is_named():

@@ -25,6 +25,7 @@ VERBS = {
     "recipe": "textdiff_monai.apps.recipe:recipe",
     "check": "textdiff_monai.apps.check:check",
     "compare": "textdiff_monai.apps.compare:compare",
+    "reword": "textdiff_monai.apps.reword:reword",
     "label-server": "textdiff_monai.apps.label.server:serve",
     "fetch": "textdiff_monai.apps.fetch:fetch",
     "import-adm": "textdiff_monai.apps.weights:import_adm",

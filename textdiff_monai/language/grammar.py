@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from textdiff_monai.language import chest, histology, structures
+from textdiff_monai.language import chest, histology, lungs, structures
 from textdiff_monai.language.meaning import ALL_FINDINGS, LUNG, NUCLEI, OPACITY, SIDES, ZONES, Finding, Meaning
 from textdiff_monai.language.rules import capitalised, expand, pick, section
 
@@ -94,18 +94,9 @@ def _chest(rng: np.random.Generator) -> tuple[str, Meaning]:
 
 
 def _lungs(rng: np.random.Generator) -> tuple[str, Meaning]:
-    rules, side = section("lungs"), pick((*SIDES, "both"), rng)
-    near = chest.sided(side if side in SIDES else pick(SIDES, rng))
-    if side == "both":
-        if rng.random() < 0.15:
-            return capitalised(expand(rules, "larger", rng, **near)), Meaning(LUNG, side=side)
-        text = expand(rules, "frame", rng, **near, lung=expand(rules, "both", rng, **near))
-    else:
-        names = {"lung": expand(rules, "left", rng, **near)}
-        names["free"] = expand(rules, "left", rng, **chest.sided(near["other"]))
-        text = expand(rules, "contrast" if rng.random() < 0.25 else "frame", rng, **near, **names)
-    told = [text] + [aside(rng) for _ in range(max(0, int(rng.integers(-5, 3))))]
-    return " ".join(capitalised(told[index]) for index in rng.permutation(len(told))), Meaning(LUNG, side=side)
+    meaning = Meaning(LUNG, side=pick((*SIDES, "both"), rng))
+    told = [lungs.say(meaning, rng)] + [aside(rng) for _ in range(max(0, int(rng.integers(-5, 3))))]
+    return " ".join(capitalised(told[index]) for index in rng.permutation(len(told))), meaning
 
 
 def _histology(rng: np.random.Generator) -> tuple[str, Meaning]:

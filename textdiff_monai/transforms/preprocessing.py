@@ -27,6 +27,7 @@ from textdiff_monai.data.captions import SYMMETRIES
 from textdiff_monai.transforms.picture import ToInputd, ToLabeld
 from textdiff_monai.transforms.symmetry import RandSymmetryd
 from textdiff_monai.transforms.tiles import RandTiled
+from textdiff_monai.transforms.wording import RandTextd, RandWordingd
 
 
 def loading(
@@ -59,6 +60,8 @@ def preprocessing(
     tiles_per_image: int = 1,
     augment: str | None = None,
     symmetries: Sequence[str] = tuple(SYMMETRIES),
+    reword: float = 0.0,
+    deny: float = 0.0,
 ) -> Compose:
     """The chain from files to network inputs, for training (with ``augment``), validation and inference alike.
 
@@ -74,6 +77,8 @@ def preprocessing(
         tiles_per_image: tiles drawn from each image every epoch.
         augment: "symmetries" (with captions rewritten), "published" (flips and small turns, captions left wrong), None.
         symmetries: that "symmetries" draws from; features are cached for each.
+        reword: probability that an image is read with its caption in other words; see :class:`RandWordingd`.
+        deny: probability that its caption is denied and its mask empty.
     """
     chain: list[Transform] = loading(keys, channels, num_classes, intensity_range)
     if resize is not None:
@@ -83,12 +88,16 @@ def preprocessing(
             SpatialPadd(keys, (tile, tile), mode="edge"),
             RandTiled(keys, tile, tiles_per_image),
         ]
+    if reword:
+        chain.append(RandTextd())
     if augment == "symmetries":
         chain.append(RandSymmetryd(keys, symmetries=symmetries))
     elif augment == "published":
         chain.append(_published_augmentation(keys))
     elif augment is not None:
         raise ValueError(f"augment is {augment!r}: expected 'symmetries', 'published' or None")
+    if reword or deny:
+        chain.append(RandWordingd(prob=reword, deny=deny))
     if "label" in keys:
         chain.append(CastToTyped("label", torch.uint8))
     return Compose(chain)
