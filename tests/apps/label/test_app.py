@@ -26,11 +26,12 @@ from textdiff_monai import bundle_root
 pytestmark = pytest.mark.label
 
 BUNDLE = Path(bundle_root())
-PHANTOM = BUNDLE / "data" / "phantom"
+LUNGS = BUNDLE / "data" / "lungs"
 WIDTH, HEIGHT = 128, 96
 AFFINE = np.array([[0, -0.7, 0, 10], [0.5, 0, 0, -20], [0, 0, 2, 5], [0, 0, 0, 1.0]])
 KINDS = {"rgb": "rgb.png", "gray": "gray.png", "flat": "flat.nii.gz", "slice": "slice.nii.gz"}
-LEFT, RIGHT = (f"Unilateral pulmonary infection, one infected area, lower {side} lung." for side in ("left", "right"))
+LEFT, RIGHT = (f"Segment the {side} lung." for side in ("left", "right"))
+FILM = "19abe1f3"
 SECRET = "Zbigniew"  # a name that must turn up nowhere
 STOCK = """
 from textdiff_monai.apps.label.server import stand_in_for_torchvision
@@ -112,9 +113,11 @@ def _free_url():
 
 
 def _studies(folder):
-    """The phantom's images, and one of them in every layout."""
-    shutil.copytree(PHANTOM / "images", folder)
-    picture = np.asarray(Image.open(PHANTOM / "images" / "chest_0013.png").convert("RGB"))[:HEIGHT]
+    """The bundle's films, and one of them in every layout."""
+    folder.mkdir()
+    for film in (LUNGS / "images").iterdir():
+        Image.open(film).save(folder / f"{film.stem}.png")
+    picture = np.asarray(Image.open(LUNGS / "images" / f"{FILM}.jpg").convert("RGB").resize((WIDTH, HEIGHT)))
     gray = picture[..., 0]
     Image.fromarray(picture).save(folder / "rgb.png")
     Image.fromarray(gray).save(folder / "gray.png")
@@ -123,9 +126,19 @@ def _studies(folder):
     return folder
 
 
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _sides(split=None):
+    """A side for each film, left and right in turn."""
+    names = dict.fromkeys(Path(row["image"]).stem for row in rows(LUNGS / "text.csv") if split in (None, row["split"]))
+    return {name: ("left", "right")[index % 2] for index, name in enumerate(sorted(names))}
+
+
 def _captions():
-    with (PHANTOM / "text.csv").open() as file:
-        return {row["image"].removesuffix(".png"): row["text"] for row in csv.DictReader(file)}
+    return {name: f"Segment the {side} lung." for name, side in _sides().items()}
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +199,7 @@ def test_our_app_shows_viewers_a_text_field(ours, stock):
     assert "text" not in stock.call("GET", "/info/")["models"]["textdiff"]["config"]
 
 
-@pytest.mark.parametrize("image", ["chest_0010", "chest_0011", "chest_0012", "chest_0013"])  # the test split
+@pytest.mark.parametrize("image", sorted(_sides("test"))[:4])
 def test_each_mask_lies_on_the_side_its_sentence_names(server, image):
     """With the shipped model; the patient's left is on the right of the picture."""
     own = _captions()[image]
@@ -312,9 +325,9 @@ def test_training_takes_the_sentences_and_keeps_every_model(ours):
     with (studies / "text.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["image", "text"], *([f"{image}.png", captions[image]] for image in images)])
     for image in images:
-        label = {"label": (f"{image}.png", (PHANTOM / "masks" / f"{image}.png").read_bytes())}
+        label = {"label": (f"{image}.png", (LUNGS / "masks" / f"{image}_{_sides()[image]}.png").read_bytes())}
         ours.call("PUT", "/datastore/label", params={"image": image}, files=label)
-    before = read(ours.infer("chest_0012", LEFT), ".png")[0]
+    before = read(ours.infer(FILM, LEFT), ".png")[0]
 
     ours.call("POST", "/train/textdiff", json={"max_epochs": 500, "pretrained": False})
     runs = ours.folder / "studies-label" / "runs" / "textdiff"
@@ -324,7 +337,7 @@ def test_training_takes_the_sentences_and_keeps_every_model(ours):
     assert [row["text"] for row in rows(history.with_name("data.csv"))] == [captions[image] for image in images]
     assert ours.call("DELETE", "/train/")["status"] == "STOPPED"
     assert model.read_bytes() == shipped
-    assert np.array_equal(read(ours.infer("chest_0012", LEFT), ".png")[0], before)
+    assert np.array_equal(read(ours.infer(FILM, LEFT), ".png")[0], before)
 
     epochs = len(rows(history)) + 2
     ours.call("POST", "/train/textdiff", json={"max_epochs": epochs, "pretrained": False, "resume": True})
@@ -334,11 +347,6 @@ def test_training_takes_the_sentences_and_keeps_every_model(ours):
     assert model.read_bytes() == history.with_name("model.pt").read_bytes() != shipped
     assert [path.read_bytes() for path in model.parent.glob("model_until_*.pt")] == [shipped]
     assert (BUNDLE / "models" / "model.pt").read_bytes() == shipped
-    assert not np.array_equal(read(ours.infer("chest_0012", LEFT), ".png")[0], before)
+    assert not np.array_equal(read(ours.infer(FILM, LEFT), ".png")[0], before)
     assert not list(ours.folder.rglob("EVALUATED"))
     assert "features:" in ours.log()  # computed once, then read
-
-
-def rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))

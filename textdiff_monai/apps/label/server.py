@@ -30,7 +30,7 @@ MONAI Label will listen at {url} (stop it with Ctrl-C)
   OHIF:      {url}/ohif/ if the studies are a DICOMweb server; the same option
   without a viewer:
     curl -X POST "{url}/infer/{model}?image=IMAGE_ID&output=image" \\
-         -F 'params={{"text": "one infected area, upper left lung"}}' -o mask.png
+         -F 'params={{"text": "Segment the left lung."}}' -o mask.png
 Sentences to train with: a table text.csv with the columns image,text beside the images.
 """
 
