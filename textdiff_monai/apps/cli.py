@@ -27,13 +27,13 @@ VERBS = {
     "compare": "textdiff_monai.apps.compare:compare",
     "reword": "textdiff_monai.apps.reword:reword",
     "label-server": "textdiff_monai.apps.label.server:serve",
+    "bundle": "textdiff_monai.apps.bundle:write_bundle",
     "fetch": "textdiff_monai.apps.fetch:fetch",
     "import-adm": "textdiff_monai.apps.weights:import_adm",
     "import-head": "textdiff_monai.apps.import_head:import_head",
     "phantom": "textdiff_monai.phantoms.phantom:write_phantom",
     "pretrain-text": "textdiff_monai.apps.pretrain_text:pretrain_text",
     "samples": "textdiff_monai.apps.samples:samples",
-    "benchmark": "benchmarks.benchmark:benchmark",
 }
 
 

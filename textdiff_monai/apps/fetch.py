@@ -12,8 +12,8 @@ from pathlib import Path
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
-from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.apps.weights import import_adm
+from textdiff_monai.engines.features import cache_folder
 
 ADM_URL = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/256x256_diffusion_uncond.pt"
 ADM_SHA256 = "a37c32fffd316cd494cf3f35b339936debdc1576dad13fe57c42399a5dbc78b1"
@@ -24,11 +24,11 @@ _CHUNK = 2**20
 
 
 def fetch_adm(folder: str | Path | None = None, url: str = ADM_URL, sha256: str = ADM_SHA256) -> Path:
-    """OpenAI's unconditional 256 x 256 ImageNet model as a diffusers folder; default ``models/adm-256`` of the bundle.
+    """OpenAI's unconditional 256 x 256 ImageNet model as a diffusers folder; default in :func:`cache_folder`.
 
     The downloaded checkpoint (2.2 GB) is removed once it is converted.
     """
-    target = Path(folder or f"{bundle_root()}/models/adm-256")
+    target = Path(folder or f"{cache_folder()}/adm-256")
     if target.exists():
         return target
     checkpoint = target.with_name(url.rpartition("/")[2])
@@ -45,11 +45,11 @@ def fetch_adm(folder: str | Path | None = None, url: str = ADM_URL, sha256: str 
 
 
 def fetch_bert(folder: str | Path | None = None) -> Path:
-    """Bio_ClinicalBERT as a Hugging Face folder; default ``models/bio-clinicalbert`` of the bundle.
+    """Bio_ClinicalBERT as a Hugging Face folder; default in :func:`cache_folder`.
 
     One revision, every file checked against the hash that the hub gives for it: SHA-256, or git's for small files.
     """
-    target = Path(folder or f"{bundle_root()}/models/bio-clinicalbert")
+    target = Path(folder or f"{cache_folder()}/bio-clinicalbert")
     if target.exists():
         return target
     partial = target.with_name(f".{target.name}.part")
@@ -82,7 +82,7 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
 
     Args:
         name: adm-256 (2.2 GB) or bio-clinicalbert (0.4 GB).
-        folder: where; default in the bundle's models, where the configurations look.
+        folder: where; default in the user's cache folder, where the configurations look.
 
     Raises:
         ValueError: for another name, or contents that are not those that were published.
