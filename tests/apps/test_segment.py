@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
+from pathlib import Path
+
+import monai.bundle
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from textdiff_monai import DiffusionBackbone, Recipe, TextDiff, TextEncoder
+from textdiff_monai import DiffusionBackbone, Recipe, TextDiff, TextEncoder, bundle_root
 from textdiff_monai.apps.segment import segment
+from textdiff_monai.data.files import read_rows
 
 PIXELS = {"channels": "RGB", "intensity_range": None, "resize": 32, "tile": None, "read_text": True}
 HEAD = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]}
@@ -44,7 +49,8 @@ def test_an_image_gets_a_mask_a_probability_and_an_overlay_of_its_size(options, 
     image = picture(tmp_path / "case.png")
     (mask,) = segment(str(image), "left lung", str(tmp_path / "out"), **options)
     out = tmp_path / "out"
-    assert sorted(p.name for p in out.iterdir()) == ["case_mask.png", "case_overlay.png", "case_probability.png"]
+    written = ["case_mask.png", "case_overlay.png", "case_probability.png", "results.csv"]
+    assert sorted(p.name for p in out.iterdir()) == written
     assert mask == out / "case_mask.png"
     mask, probability = (np.asarray(Image.open(out / f"case_{name}.png")) for name in ("mask", "probability"))
     assert mask.shape == probability.shape == (24, 40)
@@ -64,18 +70,127 @@ def test_one_image_with_two_sentences_gets_two_masks(options, tmp_path):
     assert not np.array_equal(*probabilities)
 
 
-@pytest.mark.parametrize("shape", [(40, 24), (40, 24, 1)])
-def test_nifti_comes_back_as_nifti_in_its_place(options, tmp_path, shape):
-    affine = np.diag([-0.5, -0.25, 1, 1])
+LPS = np.diag([-0.5, -0.25, 2.0, 1])
+
+
+@pytest.mark.parametrize("shape", [(40, 24), (40, 24, 1), (40, 24, 1, 1), (1, 40, 24)])
+def test_nifti_comes_back_in_its_shape_and_place(options, tmp_path, shape):
     values = np.random.default_rng(0).normal(size=shape)
-    nib.save(nib.Nifti1Image(values, affine), tmp_path / "slice.nii.gz")
+    image = nib.Nifti1Image(values, LPS)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, tmp_path / "slice.nii.gz")
     (mask,) = segment(str(tmp_path / "slice.nii.gz"), out=str(tmp_path / "out"), **options)
     read = nib.load(mask)
-    assert read.shape[:2] == (40, 24)
-    assert np.allclose(read.affine[:2, :2], affine[:2, :2])
+    assert read.shape == shape
+    assert read.get_data_dtype() == np.uint8
+    assert read.header["sform_code"] == image.header["sform_code"]
+    np.testing.assert_allclose(read.affine, LPS)
     assert set(np.unique(np.asarray(read.dataobj))) <= {0, 1}
     probability = np.asarray(nib.load(tmp_path / "out" / "slice_probability.nii.gz").dataobj)
+    assert probability.shape == shape
     assert 0 <= probability.min() < probability.max() <= 1
+
+
+def orientations(folder):
+    """A slice with its two axes in every order and direction: eight files of the same place in the patient."""
+    values = np.random.default_rng(0).integers(0, 256, (32, 32, 1)).astype(np.int16)
+    image, folder = nib.Nifti1Image(values, LPS), folder / "slices"
+    folder.mkdir()
+    for first, second in [("LR", "PA"), ("PA", "LR")]:
+        for codes in product(first, second, "S"):
+            turns = nib.orientations.ornt_transform(
+                nib.io_orientation(LPS), nib.orientations.axcodes2ornt("".join(codes))
+            )
+            nib.save(image.as_reoriented(turns), folder / f"{''.join(codes)}.nii.gz")
+    return folder
+
+
+def marked(path):
+    """Millimetres of every voxel that a mask marks."""
+    image = nib.load(path)
+    return {tuple(place) for place in nib.affines.apply_affine(image.affine, np.argwhere(image.get_fdata())).round(3)}
+
+
+def test_a_sentence_marks_the_same_place_whatever_the_axes_of_the_file(options, tmp_path):
+    masks = segment(orientations(tmp_path), "left lung", tmp_path / "out", **options)
+    assert len(masks) == 8
+    shapes = {nib.aff2axcodes(nib.load(mask).affine) for mask in masks}
+    assert len(shapes) == 8
+    places = [marked(mask) for mask in masks]
+    assert 0 < len(places[0]) < 32 * 32
+    assert all(place == places[0] for place in places)
+
+
+def test_the_configuration_marks_the_same_place_too(options, tmp_path):
+    overrides = {"dataset_dir": str(orientations(tmp_path)), "text": "left lung", "output_dir": str(tmp_path / "out")}
+    monai.bundle.run("run", config_file=f"{bundle_root()}/configs/inference.json", **options, **overrides, device="cpu")
+    masks = segment(tmp_path / "slices", "left lung", tmp_path / "other", **options)
+    for mask in masks:
+        assert marked(mask) == marked(tmp_path / "out" / mask.name) == marked(masks[0])
+    assert len(list((tmp_path / "out").glob("*_mask.nii.gz"))) == 8
+
+
+def test_a_photograph_is_segmented_as_it_is_seen(options, tmp_path):
+    seen = Image.open(picture(tmp_path / "seen.png", 24, 40))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise to be seen
+    (tmp_path / "in").mkdir()
+    seen.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "in" / "turned.png", exif=exif)
+    seen.save(tmp_path / "in" / "upright.png")
+    turned, upright = segment(tmp_path / "in", "left lung", tmp_path / "out", **options)
+    assert Image.open(turned).size == (40, 24)
+    np.testing.assert_array_equal(np.asarray(Image.open(turned)), np.asarray(Image.open(upright)))
+
+
+@pytest.fixture
+def alike(tmp_path):
+    """Three images of one name, and a table that asks two things of one of them."""
+    folder = tmp_path / "in"
+    for number, name in enumerate(["p1/image.png", "p2/image.png", "image.jpg"]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(folder / name, width=32 + 8 * number)
+    lines = ["image,text", "p1/image.png,left lung", "p2/image.png,left lung", "image.jpg,left lung"]
+    (folder / "ask.csv").write_text("\n".join([*lines, "image.jpg,right is high"]))
+    return folder
+
+
+def check_results(folder, alike):
+    rows = read_rows(folder / "results.csv")
+    named = {str(Path(row["image"]).relative_to(alike)): row for row in rows}
+    assert [row["id"] for row in rows] == ["p1_image", "p2_image", "image", "image_2"]
+    assert [row["text"] for row in rows] == ["left lung"] * 3 + ["right is high"]
+    assert set(named) == {"p1/image.png", "p2/image.png", "image.jpg"}
+    for number, name in enumerate(["p1/image.png", "p2/image.png", "image.jpg"]):
+        assert Image.open(folder / named[name]["mask"]).size == (32 + 8 * number, 24)
+
+
+def test_nothing_is_overwritten_and_a_table_says_what_is_what(options, alike, tmp_path):
+    masks = segment(alike, out=tmp_path / "out", **options)
+    assert [mask.name for mask in masks] == [
+        f"{name}_mask.png" for name in ("p1_image", "p2_image", "image", "image_2")
+    ]
+    check_results(tmp_path / "out", alike)
+    overrides = {"dataset_dir": str(alike), "output_dir": str(tmp_path / "other"), "device": "cpu"}
+    monai.bundle.run("run", config_file=f"{bundle_root()}/configs/inference.json", **options, **overrides)
+    check_results(tmp_path / "other", alike)
+    for mask in masks:
+        ours, theirs = (np.asarray(Image.open(folder / mask.name)) for folder in (tmp_path / "out", tmp_path / "other"))
+        np.testing.assert_array_equal(ours, theirs * 255)
+
+
+NAMES = ["IMG 1.PNG", "ünï.JPG", "日本.png", "[1].png", "$x.png", "%z.png", "@y.png", "a.b.c.png"]
+
+
+def test_odd_names_stay_as_they_are(options, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in NAMES:
+        picture(tmp_path / "in" / name)
+    masks = segment(tmp_path / "in", "left lung", tmp_path / "out", **options)
+    expected = {f"{name.rsplit('.', 1)[0]}_mask.png" for name in NAMES}
+    assert {mask.name for mask in masks} == expected
+    overrides = {"dataset_dir": str(tmp_path / "in"), "output_dir": str(tmp_path / "other"), "device": "cpu"}
+    monai.bundle.run("run", config_file=f"{bundle_root()}/configs/inference.json", **options, **overrides)
+    assert {path.name for path in (tmp_path / "other").glob("*_mask.png")} == expected
 
 
 def test_a_folder_is_segmented_whole(options, tmp_path):

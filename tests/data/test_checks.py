@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from made import save_image, save_lvit, save_mask
 from PIL import Image
 
-from textdiff_monai import DataError, check_datalist, load_datalist, read_array
+from textdiff_monai import DataError, check_datalist, class_indices, load_datalist, read_picture
+from textdiff_monai.data import checks
 
 
 def problems_of_checking(items: Sequence[dict[str, str]], **options: Any) -> list[str]:
@@ -28,69 +30,6 @@ def item(tmp_path: Path) -> dict[str, str]:
     """A sound item."""
     image, mask = save_image(tmp_path / "one.png"), save_mask(tmp_path / "one_mask.png")
     return {"image": image, "label": mask, "text": "", "id": "one", "split": "train"}
-
-
-def test_pictures_and_nifti_are_read_in_the_same_orientation(tmp_path: Path) -> None:
-    picture = read_array(save_mask(tmp_path / "m.png", range(24)))
-    assert picture.shape == (4, 6)
-    assert read_array(save_image(tmp_path / "i.tif")).shape == (4, 6, 3)
-    for name, shape in (("m.nii", (6, 4)), ("m.nii.gz", (6, 4, 1))):
-        nib.save(nib.Nifti1Image(picture.T.reshape(shape), np.eye(4)), tmp_path / name)
-        np.testing.assert_array_equal(read_array(tmp_path / name), picture)
-
-
-def test_bilevel_picture_is_read_as_numbers(tmp_path: Path) -> None:
-    Image.fromarray(np.eye(3, dtype=bool)).save(tmp_path / "m.png")
-    np.testing.assert_array_equal(read_array(tmp_path / "m.png"), np.eye(3, dtype=np.uint8))
-
-
-def test_several_pages_or_slices_are_not_one_picture(tmp_path: Path) -> None:
-    page = Image.new("L", (6, 4))
-    page.save(tmp_path / "i.tif", save_all=True, append_images=[page])
-    nib.save(nib.Nifti1Image(np.zeros((6, 4, 2), np.uint8), np.eye(4)), tmp_path / "i.nii.gz")
-    for name in ("i.tif", "i.nii.gz"):
-        with pytest.raises(ValueError, match="expected one"):
-            read_array(tmp_path / name)
-
-
-@pytest.mark.parametrize(
-    ("values", "num_classes"), [((0, 1), 2), ((0, 255), 2), ((0,), 2), ((255,), 2), ((0, 1, 2), 3), ((2,), 3)]
-)
-def test_masks_of_the_classes_pass(item: dict[str, str], values: Sequence[int], num_classes: int) -> None:
-    save_mask(Path(item["label"]), values)
-    check_datalist([item], num_classes, progress=False)
-
-
-@pytest.mark.parametrize(
-    ("values", "num_classes", "message"),
-    [
-        ((0, 1, 2), 2, "expected 0 and one other value, got 0, 1, 2; relabel"),
-        ((0, 255), 3, "expected integers 0..2, got 0, 255; relabel"),
-        (range(24), 2, "got 0, 1, 2, 3, 4, 5, 6, 7 and 16 more; this looks like JPEG or antialiasing"),
-    ],
-)
-def test_masks_of_other_values_are_reported(
-    item: dict[str, str], values: Sequence[int], num_classes: int, message: str
-) -> None:
-    save_mask(Path(item["label"]), values)
-    (problem,) = problems_of_checking([item], num_classes=num_classes)
-    assert problem.startswith(f"{item['label']}: ")
-    assert message in problem
-
-
-def test_nan_in_a_mask_is_reported(item: dict[str, str], tmp_path: Path) -> None:
-    nib.save(nib.Nifti1Image(np.full((6, 4), np.nan, np.float32), np.eye(4)), tmp_path / "m.nii")
-    assert "got nan" in problems_of_checking([{**item, "label": str(tmp_path / "m.nii")}])[0]
-
-
-def test_mask_channels_must_be_equal(item: dict[str, str]) -> None:
-    mask = np.zeros((4, 6, 3), np.uint8)
-    mask[1] = 255
-    Image.fromarray(mask).save(item["label"])
-    check_datalist([item], progress=False)
-    mask[2, :, 0] = 255
-    Image.fromarray(mask).save(item["label"])
-    assert "got 3 that differ" in problems_of_checking([item])[0]
 
 
 def test_sizes_and_unreadable_files_are_reported_together(item: dict[str, str], tmp_path: Path) -> None:
@@ -150,6 +89,110 @@ def test_progress_bar_goes_to_stderr_and_can_be_off(item: dict[str, str], capfd:
     assert "1/1" in err
 
 
+def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> str:
+    nib.save(nib.Nifti1Image(array, affine), path)
+    return str(path)
+
+
+LPS = np.diag([-2.0, -2.0, 3.0, 1.0])
+SLICE = np.random.default_rng(0).integers(0, 99, (6, 4, 1)).astype(np.int16)
+INSIDE = (SLICE > 50).astype(np.uint8)
+
+
+def reoriented(codes: str, array: np.ndarray, affine: np.ndarray = LPS) -> tuple[np.ndarray, np.ndarray]:
+    turns = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt(codes))
+    turned = nib.Nifti1Image(array, affine).as_reoriented(turns)
+    return np.asarray(turned.dataobj), turned.affine
+
+
+@pytest.mark.parametrize("codes", ["LPS", "RPS", "ARI", "PLS"])
+def test_image_and_mask_whose_affines_differ_in_order_and_direction_lie_together(tmp_path: Path, codes: str) -> None:
+    image = save_nifti(tmp_path / "image.nii", SLICE, LPS)
+    mask = save_nifti(tmp_path / "mask.nii", *reoriented(codes, INSIDE))
+    check_datalist([{"image": image, "label": mask}], progress=False)
+    assert np.array_equal(class_indices(read_picture(mask)), read_picture(image).pixels > 50)
+
+
+@pytest.mark.parametrize(("shift", "apart"), [(0.0, False), (0.9, False), (1.1, True), (40.0, True)])
+def test_a_mask_that_lies_elsewhere_is_named(tmp_path: Path, shift: float, apart: bool) -> None:
+    affine = LPS.copy()
+    affine[2, 3] = shift
+    image, mask = save_nifti(tmp_path / "i.nii", SLICE, LPS), save_nifti(tmp_path / "m.nii", INSIDE, affine)
+    items = [{"image": image, "label": mask}]
+    if not apart:
+        return check_datalist(items, progress=False)
+    (problem,) = problems_of_checking(items)
+    assert problem == f"{mask}: its affine puts it {shift:.4g} mm from {image}; save it with the affine of its image"
+
+
+def test_a_mask_without_an_affine_is_refused_where_its_image_is_turned(tmp_path: Path) -> None:
+    mask = save_mask(tmp_path / "mask.png")
+    straight = save_nifti(tmp_path / "a.nii", SLICE, LPS)
+    turned = save_nifti(tmp_path / "b.nii", *reoriented("RAS", SLICE))
+    check_datalist([{"image": straight, "label": mask}], progress=False)
+    (problem,) = problems_of_checking([{"image": turned, "label": mask}])
+    assert problem.startswith(f"{mask}: {turned} or it has an affine that turns it, the other has none; ")
+
+
+def test_what_reads_but_hardly_serves_is_warned_of(tmp_path: Path) -> None:
+    even = tmp_path / "even.png"
+    Image.new("L", (6, 4), 7).save(even)
+    masks = [save_mask(tmp_path / f"{value}.png", [0, value]) for value in (1, 255, 2)]
+    with pytest.warns(UserWarning, match=r"1 images have one value everywhere: .*even\.png"):
+        check_datalist([{"image": str(even), "label": masks[0]}], progress=False)
+    images = [save_image(tmp_path / f"i{seed}.png", seed) for seed in range(3)]
+    items = [{"image": image, "label": mask} for image, mask in zip(images, masks, strict=True)]
+    with pytest.warns(UserWarning, match=r"masks differ in the value of their foreground.*1 \(1 images\), 255 .*, 2 "):
+        check_datalist(items, progress=False)
+    with pytest.warns(UserWarning, match=r"upside down if they were made from pictures: .*eye\.nii"):
+        check_datalist([{"image": save_nifti(tmp_path / "eye.nii", SLICE, np.eye(4))}], progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_datalist(items[:2], progress=False)
+
+
+def test_classes_that_no_training_mask_has_are_warned_of(tmp_path: Path) -> None:
+    masks = [save_mask(tmp_path / f"{n}.png", values) for n, values in enumerate([[0, 1], [0, 1, 2]])]
+    items = [
+        {"image": save_image(tmp_path / f"i{n}.png", n), "label": mask, "split": split}
+        for n, (mask, split) in enumerate(zip(masks, ("train", "val"), strict=True))
+    ]
+    with pytest.warns(UserWarning, match="no training mask has the class 2, 3"):
+        check_datalist(items, 4, progress=False)
+    with pytest.warns(UserWarning, match="^no mask has the class 3"):
+        check_datalist(items[1:], 4, progress=False)
+    empty = {"image": items[0]["image"], "label": save_mask(tmp_path / "empty.png", [0]), "split": "train"}
+    with pytest.warns(UserWarning, match="no training mask has the class 1"):
+        check_datalist([empty], progress=False)
+    check_datalist([empty | {"text": "absent"}, items[0]], progress=False)  # an empty mask among others is an item
+
+
+def test_an_image_of_several_rows_is_opened_once(item: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    read = checks.read_picture
+    monkeypatch.setattr(checks, "read_picture", lambda path: opened.append(Path(path).name) or read(path))
+    check_datalist([item | {"text": text} for text in ("left", "right")], progress=False)
+    assert sorted(opened) == ["one.png", "one_mask.png"]
+
+
+def test_pixels_tell_an_image_again_that_was_saved_in_another_format(tmp_path: Path) -> None:
+    image = save_image(tmp_path / "a.png")
+    Image.open(image).save(tmp_path / "b.tif")
+    items = [{"image": image, "split": "train"}, {"image": str(tmp_path / "b.tif"), "split": "test"}]
+    (problem,) = problems_of_checking(items)
+    assert "b.tif: is in test, and by its content in train" in problem
+
+
+def test_files_that_are_no_numbers_or_no_picture_are_told_with_the_reason(tmp_path: Path) -> None:
+    nan = save_nifti(tmp_path / "nan.nii", np.full((6, 4), np.nan, np.float32), LPS)
+    image = save_image(tmp_path / "i.png")
+    problems = problems_of_checking([{"image": image, "label": nan}, {"image": nan}])
+    assert problems == [
+        f"{nan}: this mask: 24 of 24 values are no numbers (NaN or infinite); write others there",
+        f"{nan}: this image: 24 of 24 values are no numbers (NaN or infinite); write others there",
+    ]
+
+
 @pytest.mark.realdata
 @pytest.mark.filterwarnings("ignore:.*captions have no image")
 @pytest.mark.skipif("TEXTDIFF_DATA" not in os.environ, reason="TEXTDIFF_DATA names no folder of datasets")
@@ -161,6 +204,9 @@ def test_progress_bar_goes_to_stderr_and_can_be_off(item: dict[str, str], capfd:
         ("cxr-lung", (114, 20, 40)),
         ("dsb2018-stained", (67, 12, 20)),
         ("dsb2018-fluorescence", (557, 0, 0)),
+        ("idrid-lesions", (191, 50, 83)),
+        ("heart-mr-targets", (71, 15, 40)),
+        ("breast-usg", (153, 39, 40)),
     ],
 )
 def test_published_datasets_pass(name: str, counts: tuple[int, int, int]) -> None:

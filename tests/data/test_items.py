@@ -159,7 +159,7 @@ def test_drawing_counts_rows_when_told():
 
 def test_images_to_segment_need_one_column(tmp_path):
     save_pairs(tmp_path)
-    folder = save_csv(tmp_path, "a.png", "b.png", "a.png", header="image")
+    folder = save_csv(tmp_path, "a.png", "b.png", header="image")
     assert [(item["id"], item["text"]) for item in load_images(folder, "left")] == [("a", "left"), ("b", "left")]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

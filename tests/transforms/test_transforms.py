@@ -10,7 +10,7 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.transforms import SaveImaged
 from PIL import Image
 
-from textdiff_monai import RandSymmetryd, TextInferer, ToInputd, ToLabeld, ToSourceLayoutd, preprocessing
+from textdiff_monai import RandSymmetryd, TextInferer, ToInputd, ToSourceLayoutd, preprocessing
 from textdiff_monai.data.captions import SYMMETRIES
 from textdiff_monai.transforms.symmetry import apply_symmetry
 
@@ -125,7 +125,7 @@ def test_a_volume_is_an_error_that_names_the_file(tmp_path):
     save_nifti(tmp_path / "volume.nii.gz", np.zeros((5, 6, 7), np.int16))
     with pytest.raises((ValueError, RuntimeError)) as caught:
         load(tmp_path / "volume.nii.gz")
-    assert "volume.nii.gz: expected a 2D image, got the shape (5, 6, 7)" in causes(caught.value)
+    assert "volume.nii.gz: expected one 2D slice, got the shape (5, 6, 7); give single slices" in causes(caught.value)
 
 
 def test_unknown_options_are_errors_that_name_those_there_are():
@@ -143,44 +143,6 @@ def save_pair(folder, mask, image=None):
 
 MASK = np.zeros((HEIGHT, WIDTH), np.uint8)
 MASK[0, 5:] = MASK[4, 2] = 1
-
-
-@pytest.mark.parametrize("foreground", [1, 255, 7])
-@pytest.mark.parametrize("kind", ["gray", "rgb", "bits", "nifti", "sixteen"])
-def test_masks_of_two_classes_are_zero_and_one(kind, foreground, tmp_path):
-    item, mask = save_pair(tmp_path, MASK), MASK * foreground
-    if kind == "nifti":
-        item["label"] = str(tmp_path / "mask.nii.gz")
-        save_nifti(tmp_path / "mask.nii.gz", mask.T)
-    else:
-        rgb, bits, sixteen = mask[..., None].repeat(3, -1), mask > 0, mask.astype(np.uint16)
-        save_picture(tmp_path / "mask.png", {"gray": mask, "rgb": rgb, "bits": bits, "sixteen": sixteen}[kind])
-    label = preprocessing()(item)["label"]
-    assert label.dtype == torch.uint8
-    assert label.shape == (1, HEIGHT, WIDTH)
-    assert np.array_equal(label[0].numpy(), MASK)
-
-
-CLASSES = np.random.default_rng(2).integers(0, 3, (HEIGHT, WIDTH))
-
-
-@pytest.mark.parametrize("kind", ["gray", "palette", "nifti"])
-def test_masks_of_three_classes_keep_their_indices(kind, tmp_path):
-    item = save_pair(tmp_path, CLASSES)
-    if kind == "palette":
-        save_palette(tmp_path / "mask.png", CLASSES, [(0, 0, 0), (128, 0, 0), (0, 128, 0)])
-    elif kind == "nifti":
-        item["label"] = str(tmp_path / "mask.nii")
-        save_nifti(tmp_path / "mask.nii", CLASSES.T.astype(np.int16))
-    label = preprocessing(num_classes=3)(item)["label"]
-    assert label.dtype == torch.uint8
-    assert np.array_equal(label[0].numpy(), CLASSES)
-
-
-def test_the_colour_of_a_palette_does_not_hide_the_foreground(tmp_path):
-    item = save_pair(tmp_path, MASK)
-    save_palette(tmp_path / "mask.png", MASK, [(0, 0, 0), (0, 128, 0)])
-    assert np.array_equal(preprocessing()(item)["label"][0].numpy(), MASK)
 
 
 @pytest.fixture(scope="module")
@@ -418,11 +380,6 @@ def test_masks_in_the_layout_of_the_source_are_written_as_they_were(tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "mask_out.png")), mask)
 
 
-def test_the_source_layout_is_the_inverse_of_reading(tmp_path):
-    array = torch.arange(2 * 3).reshape(1, 2, 3)  # (channel, width, height), as readers give it
-    assert torch.equal(ToSourceLayoutd("a")(ToLabeld("a", num_classes=9)({"a": array}))["a"], array)
-
-
 def test_metadata_of_the_file_is_kept(tmp_path):
     loaded = preprocessing(resize=8)(save_pair(tmp_path, MASK))
     assert isinstance(loaded["image"], MetaTensor)
@@ -432,9 +389,9 @@ def test_metadata_of_the_file_is_kept(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
 def test_any_number_of_channels_gives_three(channels):
-    image = torch.arange(channels * 6.0).reshape(channels, 2, 3)  # (channel, width, height)
+    image = torch.arange(channels * 6.0).reshape(channels, 2, 3)
     image[0, 0, 0] = 2  # so that these are values of 8 bits
-    expected = (image[:3] if channels >= 3 else image[:1].repeat(3, 1, 1)).transpose(1, 2) / 127.5 - 1
+    expected = (image[:3] if channels >= 3 else image[:1].repeat(3, 1, 1)) / 127.5 - 1
     torch.testing.assert_close(ToInputd("image")({"image": image})["image"], expected)
 
 
@@ -446,13 +403,34 @@ def test_the_dictionary_that_comes_in_is_left_as_it_is():
     assert item["text"] == "left"
 
 
-@pytest.mark.parametrize("axes", [2, 3])
-def test_masks_of_nifti_are_slices_with_the_affine(tmp_path, axes):
-    affine = np.array([[0, -0.7, 0, 10], [0.5, 0, 0, -20], [0, 0, 2, 5], [0, 0, 0, 1.0]])
-    array = GRAY.T if axes == 2 else GRAY.T[..., None]
-    nib.save(nib.Nifti1Image(array, affine), tmp_path / "image.nii.gz")
+@pytest.mark.parametrize("codes", ["LPS", "RAS", "ALS", "SRA", "RSP"])
+def test_predictions_of_a_slice_go_back_to_the_axes_of_its_file(tmp_path, codes):
+    source = nib.Nifti1Image(GRAY.T[..., None], np.diag([-0.5, -0.7, 2, 1]))
+    turns = nib.orientations.ornt_transform(nib.io_orientation(source.affine), nib.orientations.axcodes2ornt(codes))
+    turned = source.as_reoriented(turns)
+    nib.save(turned, tmp_path / "image.nii.gz")
     image = preprocessing(["image"])({"image": str(tmp_path / "image.nii.gz")})["image"]
-    mask = ToSourceLayoutd("pred")({"pred": image[:1]})["pred"]
-    assert tuple(mask.shape) == (1, WIDTH, HEIGHT, 1)
-    assert tuple(mask.meta["spatial_shape"]) == (WIDTH, HEIGHT, 1)
-    np.testing.assert_allclose(mask.affine, affine, atol=1e-6)
+    assert torch.equal(torch.round((image[0].as_tensor() + 1) * 127.5), torch.from_numpy(GRAY).float())
+    np.testing.assert_allclose(image.affine @ torch.tensor([0.0, 0, 0, 1]).double(), source.affine[:, 3], atol=1e-6)
+    filed = ToSourceLayoutd("pred")({"pred": torch.round((image + 1) * 127.5)})["pred"]
+    assert tuple(filed.shape) == (3, *turned.shape)
+    np.testing.assert_array_equal(filed[0].numpy(), turned.get_fdata())
+    np.testing.assert_allclose(filed.affine, turned.affine, atol=1e-6)
+
+
+def test_a_batch_may_hold_pictures_and_slices(tmp_path):
+    save_picture(tmp_path / "a.png", GRAY)
+    save_nifti(tmp_path / "b.nii", GRAY.T)
+    save_nifti(tmp_path / "c.nii", GRAY.T[..., None])
+    items = [{"image": str(tmp_path / name)} for name in ("a.png", "b.nii", "c.nii")]
+    (batch,) = DataLoader(Dataset(items, preprocessing(["image"])), batch_size=3)
+    assert batch["image"].shape == (3, 3, HEIGHT, WIDTH)
+    assert torch.equal(batch["image"][0], batch["image"][2])
+
+
+def test_a_file_that_is_refused_is_not_read_by_another_reader(tmp_path):
+    page = Image.fromarray(GRAY)
+    page.save(tmp_path / "pages.tif", save_all=True, append_images=[page])
+    with pytest.raises((ValueError, RuntimeError)) as caught:
+        load(tmp_path / "pages.tif")
+    assert "pages.tif: expected one picture, got 2 pages" in causes(caught.value)

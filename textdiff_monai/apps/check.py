@@ -9,19 +9,22 @@ from textdiff_monai.data.items import SPLITS
 from textdiff_monai.data.layouts import load_datalist
 
 
-def check(dataset_dir: str | Path, num_classes: int = 2, columns: dict | None = None) -> None:
+def check(
+    dataset_dir: str | Path, num_classes: int = 2, columns: dict | None = None, mask_colours: dict | None = None
+) -> None:
     """Check a data set before any work: every file is opened, all problems are listed at once.
 
     Args:
         dataset_dir: a table (image,mask,text,split), MONAI's data list, a folder with one, or one in LViT's layout.
         num_classes: classes of the masks, background included.
         columns: other names of the table's columns, such as "{'image': 'file', 'text': 'report'}".
+        mask_colours: classes by colour, for masks that are pictures, such as "{'red': 1, '#00ff00': 2}".
 
     Raises:
         DataError: listing the problems.
     """
     items = load_datalist(dataset_dir, columns=columns)
-    check_datalist(items, num_classes)
+    check_datalist(items, num_classes, mask_colours=mask_colours)
     images = {split: {item["image"] for item in items if item["split"] == split} for split in SPLITS}
     counts = ", ".join(f"{len(found)} {split}" for split, found in images.items())
     sentences = f", with {len(items)} sentences," if len(items) > sum(map(len, images.values())) else ""

@@ -7,6 +7,7 @@ import difflib
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
@@ -43,6 +44,7 @@ def main() -> None:
     A path that a verb returns is printed.
     """
     os.environ.setdefault("PAGER", "cat")
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     verb, *words = sys.argv[1:] or ["--help"]
     if verb in ("--help", "-h"):
         print(_overview())

@@ -13,9 +13,10 @@ import numpy as np
 
 from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.data.captions import SYMMETRIES, rewrite
-from textdiff_monai.data.checks import read_array
 from textdiff_monai.data.files import write_rows
 from textdiff_monai.data.layouts import load_datalist
+from textdiff_monai.data.masks import class_indices
+from textdiff_monai.data.readers import read_picture
 from textdiff_monai.phantoms.case import bound_without_text, make_case
 from textdiff_monai.phantoms.phantom import write_phantom
 
@@ -98,7 +99,7 @@ def _bound_of_one_mask(items: Sequence[Mapping[str, Any]]) -> float:
     """For each image the one of its masks that is the best answer to all of its sentences; mean Dice over the items."""
     scores = []
     for _, rows in groupby(items, key=lambda item: item["image"]):
-        masks = [read_array(row["label"]) > 0 for row in rows]
+        masks = [class_indices(read_picture(row["label"])) > 0 for row in rows]
         best = max(([_dice(guess, mask) for mask in masks] for guess in masks), key=sum)
         scores += best
     return float(np.mean(scores))

@@ -32,6 +32,8 @@ _KINDS: dict[str, Any] = {
     "cache_gib": float,
     "columns": dict | None,
     "group_by": str | None,
+    "mask_colours": dict | None,
+    "output_ext": str | None,
     "images": str | Sequence[str],
     "norm": str | list,
     "symmetries": Sequence[str],

@@ -7,30 +7,25 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
-from monai.data import MetaTensor
-from monai.transforms import SaveImage
-from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.data.checks import check_datalist
 from textdiff_monai.data.layouts import load_images
-from textdiff_monai.data.names import NIFTI
-from textdiff_monai.data.pictures import overlay
-from textdiff_monai.transforms.picture import ToSourceLayoutd
+from textdiff_monai.data.results import Results
 
 
 def segment(source: str | Path, text: str = "", out: str | Path = "segmented", **options: Any) -> list[Path]:
     """Segment one or many images by what a sentence names: masks, overlays and probabilities.
 
-    Every image gets three files in ``out``, named by it: ``*_mask``, where class k is k (of two classes in a PNG, the
-    foreground is 255); ``*_probability``, of the foreground, 0 to 255 in a PNG; both as wide and high as the source,
-    and NIfTI with its affine where that is NIfTI; and ``*_overlay.png``.
+    Every image and sentence gets three files in ``out``: ``*_mask``, where class k is k (of two classes in a PNG, the
+    foreground is 255); ``*_probability``, of the foreground, 0 to 255 in a PNG; both as wide and high as the source as
+    it is seen, or NIfTI in the shape, axes and affine of one; and ``*_overlay.png``. They are named by the image, and
+    numbered where names would be the same; ``results.csv`` says which is of which image and sentence.
 
     Args:
-        source: an image, a folder of images, or a CSV file with the columns image and text; an image that stands there
-            twice, with two sentences, gets numbered files.
+        source: an image, a folder of images, or a table with the columns image and, where sentences differ, text.
         text: the sentence, for images without one of their own.
         out: folder for the results, made when needed.
         options: of inference.json, such as --checkpoint RUN/model.pt.
@@ -50,6 +45,7 @@ def segment(source: str | Path, text: str = "", out: str | Path = "segmented", *
     options = overrides(options, [file], segment, used)
     items = load_images(source, text)
     check_datalist(items)
+    results = Results(out, pictures=True)
     config = ConfigParser()
     config.read_config(file)
     config.update(options)
@@ -58,15 +54,14 @@ def segment(source: str | Path, text: str = "", out: str | Path = "segmented", *
     except RuntimeError as error:  # MONAI's, which wraps what the option was refused for
         raise _cause(error) from None
     _load(network, checkpoint)
-    Path(out).mkdir(parents=True, exist_ok=True)
-    masks = []
     for item in tqdm(items, desc="segmenting", unit="image"):
         image = preprocess(item)["image"]
         with torch.no_grad():
             logits = infer(image[None].to(device), network)[0].cpu()
-        masks.append(_write(Path(out), item["id"], item["image"], image, logits))
-    print(f"written: {len(masks)} masks, with overlays and probabilities, in {out}")
-    return masks
+        shown, mask = (image.numpy().transpose(1, 2, 0) + 1) * 127.5, logits.argmax(0).to(torch.uint8)
+        results.add(item, mask.numpy(), logits.softmax(0).numpy(), shown)
+    print(f"written: {len(results.masks)} masks, with overlays, probabilities and results.csv, in {out}")
+    return results.masks
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -79,24 +74,3 @@ def _load(network: torch.nn.Module, checkpoint: str) -> None:
     except RuntimeError as error:
         raise ValueError(f"{checkpoint}: {error}") from error
     network.eval()
-
-
-def _write(out: Path, name: str, source: str, image: MetaTensor, logits: Tensor) -> Path:
-    nifti = source.lower().endswith(NIFTI)
-    extension = ".nii.gz" if nifti else ".png"
-    mask, foreground = logits.argmax(0, keepdim=True), 1 - logits.softmax(0)[:1]
-    shown = mask * 255 if len(logits) == 2 and not nifti else mask
-    _save(out / f"{name}_mask{extension}", shown.to(torch.uint8), image)
-    probability = foreground if nifti else (foreground * 255).round().to(torch.uint8)
-    _save(out / f"{name}_probability{extension}", probability, image)
-    overlay((image.numpy().transpose(1, 2, 0) + 1) * 127.5, mask[0].numpy()).save(out / f"{name}_overlay.png")
-    return out / f"{name}_mask{extension}"
-
-
-def _save(path: Path, values: Tensor, image: MetaTensor) -> None:
-    """In the layout and with the affine of the source (MONAI's writers expect (C, W, H))."""
-    laid = ToSourceLayoutd("values")({"values": MetaTensor(values, meta=image.meta)})["values"]
-    extension = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
-    SaveImage(output_ext=extension, output_dtype=laid.dtype, resample=False, print_log=False)(
-        laid, filename=str(path).removesuffix(extension)
-    )

@@ -12,10 +12,11 @@ from PIL import Image
 from textdiff_monai.apps.demo_tasks import Task
 from textdiff_monai.apps.segment import segment
 from textdiff_monai.data.captions import recaption
-from textdiff_monai.data.checks import read_array
 from textdiff_monai.data.files import read_rows, write_rows
 from textdiff_monai.data.layouts import load_images
+from textdiff_monai.data.masks import class_indices
 from textdiff_monai.data.pictures import overlay, sheet
+from textdiff_monai.data.readers import read_picture
 
 Item = Mapping[str, Any]
 
@@ -59,8 +60,8 @@ def _predicted(root: Path, asked: Sequence[Item]) -> list[Image.Image]:
 
 
 def _picture(item: Item) -> Image.Image:
-    return Image.fromarray(read_array(item["image"])).convert("RGB")
+    return Image.fromarray(read_picture(item["image"]).pixels).convert("RGB")
 
 
 def _truth(item: Item) -> Image.Image:
-    return overlay(np.asarray(_picture(item)), read_array(item["label"]) > 0)
+    return overlay(np.asarray(_picture(item)), class_indices(read_picture(item["label"])))

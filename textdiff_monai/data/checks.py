@@ -3,108 +3,169 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import nibabel as nib
 import numpy as np
-from PIL import Image
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.data.items import SPLITS
-from textdiff_monai.data.names import NIFTI, stem_of
+from textdiff_monai.data.masks import class_indices
+from textdiff_monai.data.names import stem_of
 from textdiff_monai.data.problems import DataError, listed
+from textdiff_monai.data.readers import Picture, read_picture
+
+# How far the corners of a mask may lie from its image's, in pixels of these.
+_APART = 0.5
 
 
-def read_array(path: str | Path) -> np.ndarray:
-    """Read a picture as (H, W[, C]), or a 2D NIfTI file of shape (W, H) or (W, H, 1) as (H, W).
+@dataclass
+class _Found:
+    """What an image and its masks gave: problems, what the image is known by, and what is worth a warning."""
 
-    Raises:
-        ValueError: if the file holds several pages or slices; Pillow and nibabel raise their own on damaged files.
-    """
-    if str(path).lower().endswith(NIFTI):
-        array = np.asarray(nib.load(path).dataobj)  # type: ignore[attr-defined, unused-ignore]
-        if array.size != np.prod(array.shape[:2]):
-            raise ValueError(f"expected one 2D slice, got shape {array.shape}")
-        return array.reshape(array.shape[:2]).T
-    with Image.open(path) as picture:
-        if getattr(picture, "n_frames", 1) != 1:
-            raise ValueError("expected one picture, got several pages")
-        array = np.asarray(picture)
-    return array.astype(np.uint8) if array.dtype == bool else array
+    problems: list[str] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+    even: bool = False
+    identity: bool = False
+    classes: set[int] = field(default_factory=set)
+    values: set[str] = field(default_factory=set)
 
 
 def check_datalist(
-    items: Sequence[Mapping[str, str]], num_classes: int = 2, progress: bool = True, require: Sequence[str] = ()
+    items: Sequence[Mapping[str, Any]],
+    num_classes: int = 2,
+    progress: bool = True,
+    require: Sequence[str] = (),
+    mask_colours: Mapping[Any, int] | None = None,
 ) -> None:
     """Open every file of a data list, so that no later work can stop on one of them.
+
+    Warned of are images of one value everywhere or with the identity as affine, classes that no mask has (no training
+    mask, if there are such), and foregrounds of differing values where there is one class.
 
     Args:
         items: as from :func:`load_datalist`; one without a ``label`` is an unlabelled image.
         num_classes: with 2, masks hold 0 and one other value (1 or 255); with more, 0..num_classes-1.
         progress: show a progress bar on stderr.
         require: splits that must hold at least one item.
+        mask_colours: classes by colour, for masks that are pictures; see :func:`~textdiff_monai.class_indices`.
 
     Raises:
-        DataError: listing unreadable files, masks unlike their image in size, masks with other values or differing
-            channels, images in two splits (by path, content or, in the LViT layout, name), and splits without items.
+        DataError: listing unreadable files, masks unlike their image in size or place, masks with other values or
+            colours, images in two splits (by path, content or, in the LViT layout, name), and splits without items.
     """
     problems = [] if items else ["data list: holds no items; add images, or ask for another split"]
-    seen: dict[tuple[str, str], Mapping[str, str]] = {}
-    with ThreadPoolExecutor(4) as pool:
-        checks = pool.map(lambda item: (item, *_check_item(item, num_classes)), items)
-        for item, found, keys in tqdm(checks, "Checking data", len(items), disable=not progress):
-            problems += found
-            firsts = [(reason, seen.setdefault((reason, key), item)) for reason, key in keys.items()]
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for item in items:  # an image is opened once, however many rows it has
+        groups.setdefault((item["image"], item.get("split", "")), []).append(item)
+    seen: dict[tuple[str, str], Mapping[str, Any]] = {}
+    even, identity, values, classes = list[str](), list[str](), Counter[str](), dict[str, set[int]]()
+    with ThreadPoolExecutor(4) as pool, tqdm(None, "Checking data", len(items), disable=not progress) as bar:
+        checks = pool.map(lambda group: (group, _check_image(group, num_classes, mask_colours)), groups.values())
+        for group, found in checks:
+            bar.update(len(group))
+            item = group[0]
+            problems += found.problems
+            even += [item["image"]] if found.even else []
+            identity += [item["image"]] if found.identity else []
+            values.update(found.values)
+            if any(member.get("label") for member in group):
+                classes.setdefault(item.get("split", ""), set()).update(found.classes)
+            firsts = [(reason, seen.setdefault((reason, key), item)) for reason, key in found.keys.items()]
             leaks = [(reason, first) for reason, first in firsts if first.get("split") != item.get("split")]
             for reason, first in leaks[:1]:
                 there = f"is in {item.get('split')}, and by its {reason} in {first.get('split')} as {first['image']}"
                 problems.append(f"{item['image']}: {there}; keep it in one split")
-    counts = Counter(item.get("split", "no split") for item in items)
+    problems += _missing_splits(items, require)
+    if problems:
+        raise DataError("the data list", problems)
+    has = classes.get("train", set[int]().union(*classes.values()))
+    if classes and (lacking := set(range(1, num_classes)) - has):
+        where = "training mask" if "train" in classes else "mask"
+        warnings.warn(f"no {where} has the class {listed(map(str, sorted(lacking)))}", stacklevel=2)
+    if even:
+        warnings.warn(f"{len(even)} images have one value everywhere: {listed(even)}", stacklevel=2)
+    if identity:
+        what = (
+            "images have the identity as affine, and are seen as it says: upside down if they were made from pictures"
+        )
+        warnings.warn(f"{len(identity)} {what}: {listed(identity)}", stacklevel=2)
+    if num_classes == 2 and mask_colours is None and len(values) > 1 and set(values) != {"1", "255"}:
+        shown = listed(f"{value} ({count} images)" for value, count in values.most_common())
+        warnings.warn(f"masks differ in the value of their foreground, which is one class: {shown}", stacklevel=2)
+
+
+def _missing_splits(items: Sequence[Mapping[str, Any]], require: Sequence[str]) -> list[str]:
+    counts, problems = Counter(item.get("split", "no split") for item in items), []
     for split in require:
         if not counts[split]:
             got = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none"
             fix = f"put {split} in the split column of some rows, or add {SPLITS.get(split, split)}"
             problems.append(f"data list: no item is of the split {split}, only of: {got}; {fix}")
-    if problems:
-        raise DataError("the data list", problems)
+    return problems
 
 
-def _check_item(item: Mapping[str, str], num_classes: int) -> tuple[list[str], dict[str, str]]:
-    """One item's problems, and by what it is the same image as another: {"path" | "name" | "content": key}."""
-    problems: list[str] = []
-    arrays: dict[str, np.ndarray] = {}
-    image, label = Path(item["image"]), item.get("label", "")
-    keys = {"path": str(image.resolve())}
-    if image.parent.name == "img" and image.parent.parent.name in SPLITS.values():
-        keys["name"] = stem_of(image.name)
-    for noun, path in (("image", str(image)), ("mask", label)):
+def _check_image(
+    items: Sequence[Mapping[str, Any]], num_classes: int, mask_colours: Mapping[Any, int] | None
+) -> _Found:
+    """An image and its items' masks; ``keys`` say by what it is the same image as another: path, name or content."""
+    path, found = Path(items[0]["image"]), _Found()
+    found.keys["path"] = str(path.resolve())
+    if path.parent.name == "img" and path.parent.parent.name in SPLITS.values():
+        found.keys["name"] = stem_of(path.name)
+    image = _read(path, "image", found.problems)
+    if image is not None:
+        pixels = np.ascontiguousarray(image.pixels)
+        found.keys["content"] = f"{pixels.shape} {pixels.dtype} {hashlib.sha256(pixels.data).hexdigest()}"
+        found.even = bool((pixels == pixels.flat[0]).all())
+        found.identity = image.space is not None and image.space.known and np.array_equal(image.space.affine, np.eye(4))
+    for label in dict.fromkeys(str(item.get("label") or "") for item in items):
+        mask = _read(Path(label), "mask", found.problems) if label else None
+        if mask is None:
+            continue
+        if image is not None and (problem := _apart(image, mask, path)):
+            found.problems.append(f"{label}: {problem}")
         try:
-            arrays.update({noun: read_array(path)} if path else {})
-        except Exception as error:  # Pillow and nibabel raise many kinds
-            problems.append(f"{path}: this {noun} cannot be read ({error!r}); replace it or take it off the list")
-    if "image" in arrays:
-        keys["content"] = hashlib.sha256(image.read_bytes()).hexdigest()
-    if len(arrays) == 2 and arrays["image"].shape[:2] != arrays["mask"].shape[:2]:
-        (height, width), (mask_height, mask_width) = (array.shape[:2] for array in arrays.values())
-        sizes = f"expected {width} x {height} pixels like {image}, got {mask_width} x {mask_height}"
-        problems.append(f"{label}: {sizes}; pair it with its own image or resize it without smoothing")
-    if "mask" in arrays:
-        problems += [f"{label}: {problem}" for problem in _mask_problems(arrays["mask"], num_classes)]
-    return problems, keys
+            indices = class_indices(mask, num_classes, mask_colours)
+            found.classes |= {index for index in range(1, num_classes) if (indices == index).any()}
+            if indices.any() and mask.pixels.ndim == 2:
+                found.values.add(str(mask.pixels.flat[indices.argmax()]))
+        except ValueError as error:
+            found.problems.append(f"{label}: {error}")
+    return found
 
 
-def _mask_problems(mask: np.ndarray, num_classes: int) -> list[str]:
-    if mask.ndim > 2 and np.any(mask != mask[..., :1]):
-        return [f"expected one channel or equal ones, got {mask.shape[2]} that differ; save it as a gray picture"]
-    values = np.unique(mask)
-    if num_classes == 2:
-        expected, good = "0 and one other value", np.count_nonzero(values) <= 1 and np.isfinite(values).all()
-    else:
-        expected, good = f"integers 0..{num_classes - 1}", np.isin(values, range(num_classes)).all()
-    fix = "relabel the mask or change num_classes"
-    if len(values) > max(8, num_classes):
-        fix = "this looks like JPEG or antialiasing (threshold it, save as PNG) or like object numbers (set them to 1)"
-    return [] if good else [f"expected {expected}, got {listed([f'{value:.6g}' for value in values], 8)}; {fix}"]
+def _read(path: Path, noun: str, problems: list[str]) -> Picture | None:
+    try:
+        return read_picture(path)
+    except ValueError as error:
+        problems.append(f"{path}: this {noun}: {error}")
+    except Exception as error:  # Pillow and nibabel raise many kinds
+        problems.append(f"{path}: this {noun} cannot be read ({error!r}); replace it or take it off the list")
+    return None
+
+
+def _apart(image: Picture, mask: Picture, path: Path) -> str:
+    """What keeps a mask from lying on its image."""
+    (height, width), (mask_height, mask_width) = image.pixels.shape[:2], mask.pixels.shape[:2]
+    if (height, width) != (mask_height, mask_width):
+        sizes = f"expected {width} x {height} pixels like {path}, got {mask_width} x {mask_height}"
+        return f"{sizes}; pair it with its own image or resize it without smoothing"
+    one, other = (space if space is not None and space.known else None for space in (image.space, mask.space))
+    if one is None or other is None:
+        known = one or other
+        if known is None or known.as_filed:
+            return ""
+        fix = "save both in one format, with the same affine"
+        return f"{path} or it has an affine that turns it, the other has none; {fix}"
+    corners = np.array([[row, column, 0, 1] for row in (0, height - 1) for column in (0, width - 1)])
+    distance = np.linalg.norm((corners @ (one.seen_affine - other.seen_affine).T)[:, :3], axis=1).max()
+    pixel = np.linalg.norm(one.seen_affine[:3, :2], axis=0).min()
+    if distance <= _APART * pixel:
+        return ""
+    return f"its affine puts it {distance:.4g} mm from {path}; save it with the affine of its image"

@@ -57,15 +57,14 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
 
 
 def images_to_read(rows: Sequence[Row], problems: list[str]) -> list[dict[str, str]]:
-    """Items with ``image``, ``text``, where the rows have one ``split``, and what else they say; each pair once."""
-    items: dict[tuple[str, str], dict[str, str]] = {}
+    """Items with ``image``, ``text``, where the rows have one ``split``, and what else they say, in their order."""
+    items = []
     for row in rows:
         image, text = _file(row, "image", problems), row.cells.get("text", "")
         split = SPLIT_NAMES.get(row.cells.get("split", "").lower(), "")
         if image:
-            own = {"image": image, "text": text} | ({"split": split} if split else {})
-            items.setdefault((image, text), own | _more(row))
-    return list(items.values())
+            items.append({"image": image, "text": text} | ({"split": split} if split else {}) | _more(row))
+    return items
 
 
 def _more(row: Row) -> dict[str, str]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 NIFTI = (".nii.gz", ".nii")
-_ENDINGS = (*NIFTI, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
+_ENDINGS = (*NIFTI, *PICTURES)
 
 
 def is_picture(path: str | PurePath) -> bool:

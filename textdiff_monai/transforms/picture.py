@@ -1,24 +1,24 @@
-"""Pictures to network inputs, masks to class indices, and predictions back to the layout of their source."""
+"""Pictures to network inputs, and predictions back to the layout of their source."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import (
-    MapTransform,
-)
+from monai.transforms import MapTransform
 from torch import Tensor
+
+from textdiff_monai.data.space import Space
 
 
 class ToInputd(MapTransform):
-    """A loaded picture (C, W, H) to the network's input: RGB (3, H, W), float32 in [-1, 1].
+    """A loaded picture (C, H, W) to the network's input: RGB (3, H, W), float32 in [-1, 1].
 
-    Gray is repeated, alpha dropped, and a trailing slice axis of length 1 (2D NIfTI) removed.
+    Gray is repeated, and what follows three channels dropped.
 
     Args:
         keys: of the pictures.
@@ -40,9 +40,7 @@ class ToInputd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            image = _rows_first(d[key], key).float()
-            if _lies_in_space(image):  # whatever is written back is a slice as well
-                image.meta["spatial_shape"] = np.array([image.shape[-1], image.shape[-2], 1])
+            image = d[key].float()
             image = image[:3] if image.shape[0] >= 3 else image[:1].repeat(3, 1, 1)
             low, high = self.intensity_range or (0.0, 255.0)
             if self.intensity_range is None and (image.min() < 0 or image.max() > 255 or image.max() <= 1):
@@ -52,46 +50,39 @@ class ToInputd(MapTransform):
         return d
 
 
-class ToLabeld(MapTransform):
-    """A loaded mask (C, W, H) to class indices (1, H, W), uint8; with two classes any value but 0 is the foreground."""
-
-    def __init__(self, keys: KeysCollection, num_classes: int = 2) -> None:
-        super().__init__(keys)
-        self.num_classes = num_classes
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            label = _rows_first(d[key], key)[:1]
-            d[key] = (label > 0 if self.num_classes == 2 else label).to(torch.uint8)
-        return d
-
-
 class ToSourceLayoutd(MapTransform):
-    """A prediction (1, H, W) back to the layout it was loaded from, as writers expect: (1, W, H).
+    """A prediction (C, H, W), as its image is seen, back to the layout of the file, as writers expect: (C, W, H).
 
-    Of an image that lies in space (NIfTI has an affine, which writers keep for volumes only): (1, W, H, 1).
+    Of an image that lies in space (which writers keep for volumes only): (C, A, B, D), the file's three axes, with the
+    file's affine.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            plane = d[key].transpose(-1, -2)
-            d[key] = plane[..., None] if _lies_in_space(plane) else plane
+            plane = d[key]
+            space = _space_of(plane)
+            if space is None:
+                d[key] = plane.transpose(-1, -2)
+                continue
+            filed = np.moveaxis(space.filed(np.moveaxis(plane.numpy(), 0, -1)), -1, 0)
+            filed = np.expand_dims(np.ascontiguousarray(filed), 1 + space.axis)
+            d[key] = MetaTensor(filed, affine=torch.from_numpy(space.affine), meta=plane.meta)
         return d
 
 
-def _rows_first(image: Tensor, key: Hashable) -> Tensor:
-    """(C, W, H) or (C, W, H, 1), as MONAI's readers give it, to (C, H, W)."""
-    if image.ndim == 4 and image.shape[-1] == 1:
-        image = image[..., 0]
-        if isinstance(image, MetaTensor):  # MONAI's writers count the axes here
-            image.meta["spatial_shape"] = image.shape[1:]
-    if image.ndim != 3:
-        name = image.meta.get("filename_or_obj", key) if isinstance(image, MetaTensor) else key
-        raise ValueError(f"{name}: expected a 2D image, got the shape {tuple(image.shape[1:])}; give single slices")
-    return image.transpose(-1, -2)
+def as_seen(filed: Tensor) -> np.ndarray:
+    """A mask in the layout of :class:`ToSourceLayoutd`, with or without a channel of one, as it is seen: (H, W)."""
+    space = _space_of(filed)
+    values = filed.numpy()
+    if space is None:
+        return values.reshape(values.shape[-2:]).T
+    return space.seen(values.reshape(space.shape).squeeze(space.axis))
 
 
-def _lies_in_space(image: Tensor) -> TypeGuard[MetaTensor]:
-    return isinstance(image, MetaTensor) and "original_affine" in image.meta
+def _space_of(image: Tensor) -> Space | None:
+    """How an image lies in the patient, if the metadata of a loaded one say so."""
+    if not isinstance(image, MetaTensor) or "spatial_shape" not in image.meta:
+        return None
+    affine = np.asarray(image.meta["original_affine"], float)
+    return Space.of_slice([int(size) for size in image.meta["spatial_shape"]], affine)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import NibabelReader, PILReader
 from monai.transforms import (
     CastToTyped,
     Compose,
     EnsureChannelFirstd,
     Identityd,
     Lambdad,
-    LoadImaged,
     OneOf,
     RandRotated,
     Resized,
@@ -24,7 +22,8 @@ from monai.transforms import (
 from torch import Tensor
 
 from textdiff_monai.data.captions import SYMMETRIES
-from textdiff_monai.transforms.picture import ToInputd, ToLabeld
+from textdiff_monai.transforms.loading import LoadPictured, MaskReader, PictureReader
+from textdiff_monai.transforms.picture import ToInputd
 from textdiff_monai.transforms.symmetry import RandSymmetryd
 from textdiff_monai.transforms.tiles import RandTiled
 from textdiff_monai.transforms.wording import RandTextd, RandWordingd
@@ -34,24 +33,24 @@ def loading(
     keys: Sequence[str],
     channels: str = "RGB",
     num_classes: int = 2,
+    mask_colours: Mapping[Any, int] | None = None,
     intensity_range: Sequence[float] | None = None,
 ) -> list[Transform]:
-    """Read ``image`` (and ``label``) from picture files or 2D NIfTI; see :class:`ToInputd` and :class:`ToLabeld`."""
-    chain: list[Transform] = [_reading("image", PILReader(converter=_plain_mode)), EnsureChannelFirstd("image")]
+    """Read ``image`` (and ``label``) from files, as :func:`~textdiff_monai.check_datalist` does.
+
+    Images are (3, H, W) as of :class:`ToInputd`, labels (1, H, W) as of :func:`~textdiff_monai.class_indices`.
+    """
+    chain: list[Transform] = [LoadPictured("image", PictureReader()), EnsureChannelFirstd("image")]
     chain.append(ToInputd("image", channels, intensity_range))
     if "label" in keys:
-        # A palette's numbers are the classes, whatever colours they stand for.
-        chain += [_reading("label", PILReader()), EnsureChannelFirstd("label"), ToLabeld("label", num_classes)]
+        chain += [LoadPictured("label", MaskReader(num_classes, mask_colours)), EnsureChannelFirstd("label")]
     return chain
-
-
-def _reading(key: str, pictures: PILReader) -> Transform:
-    return LoadImaged(key, reader=[NibabelReader(), pictures], dtype=None)  # type: ignore[arg-type]
 
 
 def preprocessing(
     keys: Sequence[str] = ("image", "label"),
     num_classes: int = 2,
+    mask_colours: Mapping[Any, int] | None = None,
     channels: str = "RGB",
     intensity_range: Sequence[float] | None = None,
     resize: int | None = None,
@@ -68,6 +67,7 @@ def preprocessing(
     Args:
         keys: ``image``, and ``label`` where there is one.
         num_classes: classes of the mask, background included.
+        mask_colours: classes by colour, for masks that are pictures.
         channels: "RGB", or "BGR" as the published loader.
         intensity_range: values that become -1 and 1; None as :class:`ToInputd` says.
         resize: side of the square that images and masks are resized to; None keeps the files' pixels.
@@ -80,7 +80,7 @@ def preprocessing(
         reword: probability that an image is read with its caption in other words; see :class:`RandWordingd`.
         deny: probability that its caption is denied and its mask empty.
     """
-    chain: list[Transform] = loading(keys, channels, num_classes, intensity_range)
+    chain: list[Transform] = loading(keys, channels, num_classes, mask_colours, intensity_range)
     if resize is not None:
         chain += _resizing(keys, resize, grow_labels)
     if tile is not None:
@@ -123,8 +123,3 @@ def _published_augmentation(keys: Sequence[str]) -> Transform:
     mirror = RandSymmetryd(keys, rewrite_text=False, symmetries=mirrored)
     turn = RandRotated(keys, range_x=np.pi / 9, prob=1.0, mode="nearest", padding_mode="zeros")
     return OneOf([mirror, turn, Identityd(keys)], weights=[0.5, 0.25, 0.25])
-
-
-def _plain_mode(picture: Any) -> Any:
-    """Palettes and alpha to plain RGB; gray, 16-bit and float pictures as they are."""
-    return picture.convert("RGB") if picture.mode in ("P", "PA", "LA", "RGBA", "CMYK", "YCbCr") else picture

@@ -121,8 +121,10 @@ def _studies(folder):
     gray = picture[..., 0]
     Image.fromarray(picture).save(folder / "rgb.png")
     Image.fromarray(gray).save(folder / "gray.png")
-    nib.save(nib.Nifti1Image(gray.T.copy(), AFFINE), folder / "flat.nii.gz")
-    nib.save(nib.Nifti1Image(gray.T[..., None].copy(), AFFINE), folder / "slice.nii.gz")
+    # As seen, columns run to the left, which is the file's second axis, and rows to the back, against its first.
+    filed = gray[::-1].copy()
+    nib.save(nib.Nifti1Image(filed, AFFINE), folder / "flat.nii.gz")
+    nib.save(nib.Nifti1Image(filed[..., None], AFFINE), folder / "slice.nii.gz")
     return folder
 
 
@@ -185,7 +187,7 @@ def read(answer, suffix):
     image = nib.load(path)
     array = np.asarray(image.dataobj)
     assert array.size == np.prod(array.shape[:2])
-    return array.reshape(array.shape[:2]).T, image.affine
+    return array.reshape(array.shape[:2])[::-1], image.affine
 
 
 def test_the_model_is_listed(server):

@@ -1,0 +1,105 @@
+"""Results never take the place of other files, whatever runs into a folder, and the table keeps up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from textdiff_monai import load_datalist
+from textdiff_monai.data.files import read_rows, write_rows
+from textdiff_monai.data.results import COLUMNS, Results
+
+MASK = np.array([[0, 1, 1], [0, 0, 1]], np.uint8)
+PROBABILITIES = np.stack([1 - MASK * 0.9, MASK * 0.9]).astype(np.float32)
+
+
+@pytest.fixture
+def image(tmp_path):
+    def image(name):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(MASK).save(path)
+        return str(path)
+
+    return image
+
+
+def add(results, path, text="left", name=None, mask=MASK):
+    item = {"image": path, "text": text, "id": name or path.rsplit("/", 1)[1].split(".")[0]}
+    return results.add(item, mask, PROBABILITIES, np.full((2, 3, 3), 100.0)).name
+
+
+def test_every_result_has_its_row_and_files(tmp_path, image):
+    out = tmp_path / "new" / "out"
+    results = Results(out, pictures=True)
+    assert not out.exists()
+    assert add(results, image("a.png"), 'left, "upper"\nlobe') == "a_mask.png"
+    (row,) = read_rows(out / "results.csv")
+    assert row == {
+        "id": "a",
+        "image": image("a.png"),
+        "text": 'left, "upper"\nlobe',
+        "mask": "a_mask.png",
+        "probability": "a_probability.png",
+        "overlay": "a_overlay.png",
+    }
+    np.testing.assert_array_equal(np.asarray(Image.open(out / row["mask"])), MASK * 255)
+    np.testing.assert_array_equal(np.asarray(Image.open(out / row["probability"])), np.round(MASK * 0.9 * 255))
+    assert Image.open(out / row["overlay"]).size == (3, 2)
+    assert {path.name for path in out.iterdir()} == {*list(row.values())[3:], "results.csv"}
+
+
+def test_without_pictures_a_mask_has_class_indices(tmp_path, image):
+    add(Results(tmp_path / "out"), image("a.png"))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "a_mask.png")), MASK)
+    assert read_rows(tmp_path / "out" / "results.csv")[0]["overlay"] == ""
+
+
+def test_a_later_run_replaces_the_same_and_leaves_the_rest(tmp_path, image):
+    out = tmp_path / "out"
+    assert add(Results(out), image("p1/a.png"), name="a") == "a_mask.png"
+    assert add(Results(out), image("p2/a.png"), name="a") == "a_2_mask.png"
+    assert add(Results(out), image("p1/a.png"), "right", name="a") == "a_3_mask.png"
+    assert add(Results(out), image("p2/a.png"), name="a", mask=1 - MASK) == "a_2_mask.png"
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "a_mask.png")), MASK)
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "a_2_mask.png")), 1 - MASK)
+    assert add(Results(out, pictures=True), image("p1/a.png"), name="a") == "a_mask.png"
+    rows = read_rows(out / "results.csv")
+    assert [(row["id"], row["overlay"]) for row in rows] == [("a", "a_overlay.png"), ("a_2", ""), ("a_3", "")]
+
+
+def test_files_of_others_stay(tmp_path, image):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "A_mask.png").write_text("drawn by hand")
+    (out / "a_2_probability.nii.gz").write_text("of another tool")
+    assert add(Results(out), image("a.png")) == "a_3_mask.png"
+    assert (out / "A_mask.png").read_text() == "drawn by hand"
+
+
+def test_the_same_asked_twice_is_answered_twice(tmp_path, image):
+    for _ in range(2):
+        results = Results(tmp_path / "out")
+        assert [add(results, image("a.png"), name=name) for name in ("a", "a_2")] == ["a_mask.png", "a_2_mask.png"]
+    assert len(read_rows(tmp_path / "out" / "results.csv")) == 2
+
+
+def test_another_table_of_that_name_is_left_alone(tmp_path):
+    write_rows(tmp_path / "results.csv", [{"patient": 1}])
+    with pytest.raises(ValueError, match=r"results\.csv: is no table of results; remove it or choose another folder"):
+        Results(tmp_path)
+
+
+def test_an_ending_that_is_not_written_is_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match=r"not written as '\.jpg'; take one of \.png, \.nii\.gz"):
+        Results(tmp_path, ".jpg")
+
+
+def test_the_table_is_data_once_it_has_splits(tmp_path, image):
+    out = tmp_path / "out"
+    add(Results(out), image("a.png"))
+    write_rows(out / "results.csv", [row | {"split": "train"} for row in read_rows(out / "results.csv")])
+    (item,) = load_datalist(out)
+    assert (item["image"], item["label"], item["text"]) == (image("a.png"), str(out / "a_mask.png"), "left")
+    assert COLUMNS[1:4] == ("image", "text", "mask")
