@@ -341,6 +341,7 @@ def test_a_lower_precision_is_the_networks_own_on_a_cpu_too(build, precision):
     assert 0 < (logits - exact).norm() < 0.05 * exact.norm()
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(network(image, SENTENCES[:2]).float(), logits) == (precision == "bfloat16")
+    assert_close(torch.jit.trace(lower, image, check_trace=False)(image), network(image))
 
 
 def test_sentences_first_read_in_a_lower_precision_are_remembered_exactly(build):

@@ -24,7 +24,7 @@ class TextDiff(nn.Module):
         num_classes: channels of the logits, background included.
         head: more options of :class:`~textdiff_monai.SegmentationHead` (the paper's by default).
         autocast: "bfloat16" or "float16", the precision of what autocast lowers, on whatever device the images are
-            (MONAI's own workflows know CUDA alone). None changes nothing.
+            (MONAI's own workflows know CUDA alone). None changes nothing; a trace is in float32.
         recipe: what checkpoints say besides of how pixels and words reach the network; what the arguments above decide
             is added to it.
     """
@@ -80,7 +80,7 @@ class TextDiff(nn.Module):
         image = image.as_tensor() if isinstance(image, MetaTensor) else image
         embeddings, mask = self._read(text, text_mask, image.shape[0])
         mask = None if mask is None else mask.to(image.device)
-        if self.autocast is None:
+        if self.autocast is None or torch.jit.is_tracing():
             return self.head(self.backbone(image), embeddings.to(image.device), mask, image.shape[-2:])
         with torch.autocast(image.device.type, self.autocast):
             return self.head(self.backbone(image), embeddings.to(image.device), mask, image.shape[-2:]).float()
