@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser
 from monai.metrics import compute_dice  # type: ignore[attr-defined, unused-ignore]
 from monai.networks.utils import one_hot
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
-from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.apps.overrides import overrides
+from textdiff_monai.apps.trained import inference_config, trained
 from textdiff_monai.data.checks import check_datalist
 from textdiff_monai.data.files import write_rows
 from textdiff_monai.data.layouts import load_datalist
@@ -58,21 +57,14 @@ def reword(
         UsageError: for options that inference.json does not have.
         ValueError: if no caption is understood.
     """
-    used = ("network", "inferer", "device", "num_classes", "channels", "intensity_range")
-    file, sections = f"{bundle_root()}/configs/inference.json", kept_back.sections_of(kinds)
-    options = overrides(options, [file], reword, used) | {"checkpoint": str(checkpoint)}
+    used, sections = ("inferer", "device", "num_classes", "channels", "intensity_range"), kept_back.sections_of(kinds)
+    options = overrides(options, [inference_config()], reword, ("network", *used)) | {"checkpoint": str(checkpoint)}
     items = load_datalist(dataset_dir, split)
     asked = questions(items, sections, repeats, seed)
     if len(asked) == len(items):
         raise ValueError(f"{dataset_dir}: no caption of {split} is understood, such as {items[0]['text']!r}")
-    config = ConfigParser()
-    config.read_config(file)
-    config.update(options)
-    network, infer, device, classes, channels, window = map(config.get_parsed_content, used)
+    network, infer, device, classes, channels, window = trained(used, options)
     check_datalist(items, classes)
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    network.load_state_dict(state)
-    network.eval()
     prepare = preprocessing(num_classes=classes, channels=channels, intensity_range=window)
     rows = []
     for item, mine in tqdm(_by_item(items, asked), desc="reworded", unit="image"):

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
-from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.apps.overrides import overrides
+from textdiff_monai.apps.trained import inference_config, trained
 from textdiff_monai.data.checks import check_datalist
 from textdiff_monai.data.layouts import load_images
 from textdiff_monai.data.results import Results
@@ -38,22 +37,12 @@ def segment(source: str | Path, text: str = "", out: str | Path = "segmented", *
         ValueError: for images that cannot be read, or options that the checkpoint was not trained with; before any
             work.
     """
-    used, file = (
-        ("network", "preprocessing", "inferer", "device", "checkpoint"),
-        f"{bundle_root()}/configs/inference.json",
-    )
-    options = overrides(options, [file], segment, used)
+    used = ("preprocessing", "inferer", "device")
+    options = overrides(options, [inference_config()], segment, ("network", *used))
     items = load_images(source, text)
     check_datalist(items)
     results = Results(out, pictures=True)
-    config = ConfigParser()
-    config.read_config(file)
-    config.update(options)
-    try:
-        network, preprocess, infer, device, checkpoint = map(config.get_parsed_content, used)
-    except RuntimeError as error:  # MONAI's, which wraps what the option was refused for
-        raise _cause(error) from None
-    _load(network, checkpoint)
+    network, preprocess, infer, device = trained(used, options)
     for item in tqdm(items, desc="segmenting", unit="image"):
         image = preprocess(item)["image"]
         with torch.no_grad():
@@ -62,15 +51,3 @@ def segment(source: str | Path, text: str = "", out: str | Path = "segmented", *
         results.add(item, mask.numpy(), logits.softmax(0).numpy(), shown)
     print(f"written: {len(results.masks)} masks, with overlays, probabilities and results.csv, in {out}")
     return results.masks
-
-
-def _cause(error: BaseException) -> BaseException:
-    return error if error.__cause__ is None else _cause(error.__cause__)
-
-
-def _load(network: torch.nn.Module, checkpoint: str) -> None:
-    try:
-        network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
-    except RuntimeError as error:
-        raise ValueError(f"{checkpoint}: {error}") from error
-    network.eval()
