@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import monai.bundle
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from diffusers import UNet2DModel
 from PIL import Image
 from transformers import BertConfig, BertModel
 
-from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder
+from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, bundle_root
 from textdiff_monai.fast import convolution, products, residual
 from textdiff_monai.pretraining.vocabulary import characters, tokenizer_of
 
@@ -135,6 +136,38 @@ def data_folder(tmp_path_factory):
         rows.append(f"{i}.png,{i}.png,The nuclei density in the {side} is high.,{split}")
     (folder / "text.csv").write_text("\n".join(rows) + "\n")
     return folder
+
+
+@pytest.fixture
+def tiny(unet_folder, bert_folder, data_folder, tmp_path):
+    """Overrides that make every workflow small."""
+    return {
+        "dataset_dir": data_folder,
+        "output_dir": tmp_path / "output",
+        "ckpt_dir": tmp_path / "models",
+        "backbone": unet_folder,
+        "text_encoder": bert_folder,
+        "blocks": [1, 3],
+        "steps": [50, 250],
+        "head": {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]},
+        "resize": 32,
+        "max_epochs": 2,
+        "device": "cpu",
+        "amp": False,
+    }
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs configurations in this process, from a working directory that is not the bundle's."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*names, run_id="run", **overrides):
+        overrides = {name: str(value) if isinstance(value, Path) else value for name, value in overrides.items()}
+        configs = [f"{bundle_root()}/configs/{name}" for name in names]
+        monai.bundle.run(run_id, config_file=configs, **overrides)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -29,37 +29,6 @@ UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
 HEAD = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]}
 
 
-@pytest.fixture
-def tiny(unet_folder, bert_folder, data_folder, tmp_path):
-    """Overrides that make every workflow small."""
-    return {
-        "dataset_dir": data_folder,
-        "output_dir": tmp_path / "output",
-        "ckpt_dir": tmp_path / "models",
-        "backbone": unet_folder,
-        "text_encoder": bert_folder,
-        "blocks": [1, 3],
-        "steps": [50, 250],
-        "head": HEAD,
-        "resize": 32,
-        "max_epochs": 2,
-        "device": "cpu",
-        "amp": False,
-    }
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Runs configurations in this process, from a working directory that is not the bundle's."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*names, run_id="run", **overrides):
-        overrides = {name: str(value) if isinstance(value, Path) else value for name, value in overrides.items()}
-        monai.bundle.run(run_id, config_file=[str(CONFIGS / name) for name in names], **overrides)
-
-    return run
-
-
 def rows(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -190,7 +159,7 @@ def test_who_insists_gets_the_option_that_was_given(trained, run, data_folder, t
 
 
 def test_a_run_goes_on_under_its_own_recipe_alone(run, tiny):
-    run("train.json", **tiny | {"max_epochs": 1})
+    run("train.json", **tiny)
     with pytest.raises(RuntimeError) as wrapped:
         run("train.json", **tiny | {"resize": 16}, resume=True)
     assert "resize 32 there, 16 here" in str(root_cause(wrapped.value))
@@ -198,6 +167,33 @@ def test_a_run_goes_on_under_its_own_recipe_alone(run, tiny):
 
 def root_cause(error):
     return error if error.__cause__ is None else root_cause(error.__cause__)
+
+
+def test_without_validation_rows_the_last_weights_are_the_model(run, tiny, data_folder, tmp_path, capfd):
+    shutil.copytree(data_folder, tmp_path / "data")
+    (tmp_path / "data" / "text.csv").write_text((data_folder / "text.csv").read_text().replace(",val", ",train"))
+    options = tiny | {"dataset_dir": tmp_path / "data"}
+    run("train.json", run_id="training", **options)
+    assert f"without validation no epoch is known to be best: {tmp_path}/models/model.pt" in capfd.readouterr().out
+    model = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    last = torch.load(tmp_path / "output" / "last.pt", weights_only=True)["network"]
+    assert all(torch.equal(model[name], last[name]) for name in last)
+    assert list(rows(tmp_path / "output" / "history.csv")[1]) == ["epoch", "loss"]
+    run("train.json", "evaluate.json", **options)
+    assert json.loads((tmp_path / "output" / "test" / "metrics.json").read_text())["items"] == 4
+
+
+@pytest.mark.parametrize("key_metric", ["$None", {}])
+def test_without_a_key_metric_the_last_weights_are_the_model(run, tiny, tmp_path, key_metric):
+    run("train.json", run_id="training", **tiny, **{"validate#key_metric": key_metric})
+    assert (tmp_path / "models" / "model.pt").exists()
+    assert len(rows(tmp_path / "output" / "history.csv")) == 2
+
+
+def test_no_training_rows_are_an_error_that_says_so(run, tiny, data_folder, tmp_path):
+    with pytest.raises(RuntimeError) as wrapped:
+        run("train.json", **tiny, **{"train#dataset#data": []})
+    assert "no item is of the split train, only of: val (2)" in str(root_cause(wrapped.value))
 
 
 def test_a_lower_precision_trains_and_infers_on_a_cpu(run, tiny, tmp_path):
@@ -224,12 +220,6 @@ def test_a_compiled_network_reads_the_same_sentences(run, tmp_path):
         pair = np.asarray(Image.open(mask)), np.asarray(Image.open(tmp_path / "compiled" / mask.name))
         assert pair[0].any()
         assert np.mean(pair[0] != pair[1]) < 1e-3, mask.name
-
-
-def test_training_goes_on_where_it_stopped(run, tiny, tmp_path):
-    run("train.json", **tiny)
-    run("train.json", **tiny | {"max_epochs": 3}, resume=True)
-    assert [row["epoch"] for row in rows(tmp_path / "output" / "history.csv")] == ["1", "2", "3"]
 
 
 @pytest.fixture

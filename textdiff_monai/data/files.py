@@ -29,6 +29,21 @@ def written_whole(folder: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def written_file(path: str | Path) -> Iterator[Path]:
+    """A file that has its old contents until all of the new are on the disk; its folder is made.
+
+    What a kill leaves half-written (``NAME.part``) is overwritten the next time.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".part")
+    yield partial
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, target)
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Rows of a CSV file by column; none if there is no file."""
     if not path.exists():
@@ -39,21 +54,17 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A CSV file with every column that a row has, in its folder, which is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with written_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(partial, path)
 
 
 def exchange(new: Path, target: Path) -> Path:
     """Put a copy of a file in another's place at once, and return where the other is kept: ``NAME_until_TIME``."""
     kept = target.with_name(f"{target.stem}_until_{time.strftime('%Y%m%d_%H%M%S')}{target.suffix}")
     shutil.copy2(target, kept)
-    partial = target.with_name(target.name + ".part")
-    shutil.copyfile(new, partial)
-    os.replace(partial, target)
+    with written_file(target) as partial:
+        shutil.copyfile(new, partial)
     return kept

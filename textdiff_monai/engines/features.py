@@ -79,12 +79,11 @@ class FeatureCache:
         keys = [self._key(image, identity) for image in images.detach().cpu()]
         found = {key: self._load(key) for key in dict.fromkeys(keys)}  # a batch may hold an image several times
         missing = [keys.index(key) for key, maps in found.items() if maps is None]
-        if missing:
-            if images.device.type == "cpu":
-                return_freed_memory()  # by the training step before
-            fresh = [scale.detach().to("cpu", torch.float32) for scale in compute(images[missing])]
-            for row, index in enumerate(missing):
-                found[keys[index]] = self._store(keys[index], [self._packed(scale[row]) for scale in fresh])
+        if missing and images.device.type == "cpu":
+            return_freed_memory()  # by the training step before
+        for index in missing:  # one by one: in a batch the last bits depend on the neighbours
+            fresh = [scale.detach()[0].to("cpu", torch.float32) for scale in compute(images[index : index + 1])]
+            found[keys[index]] = self._store(keys[index], [self._packed(scale) for scale in fresh])
         self.computed += len(missing)
         self.read += len(keys) - len(missing)
         scales = zip(*(maps for key in keys if (maps := found[key]) is not None), strict=True)

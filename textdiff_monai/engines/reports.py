@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.data import decollate_batch
 from monai.utils import string_list_all_gather
-from numpy import nanmean
+from torch import Tensor
 
-from textdiff_monai.data.files import read_rows, write_rows
+from textdiff_monai.data.files import read_rows, write_rows, written_file
 from textdiff_monai.engines.features import FeatureCache
 
 
@@ -43,9 +45,12 @@ class History:
         self.losses.append(float((output[0] if isinstance(output, Sequence) else output)["loss"]))
 
     def write(self, engine: Engine) -> None:
-        row = {"epoch": engine.state.epoch, "loss": sum(self.losses) / max(len(self.losses), 1)}
+        row: dict[str, float | None] = {
+            "epoch": engine.state.epoch,
+            "loss": sum(self.losses) / max(len(self.losses), 1),
+        }
         if self.validator.state.epoch == engine.state.epoch:
-            row |= {f"val_{name}": value for name, value in self.validator.state.metrics.items()}
+            row |= {f"val_{name}": _figure(value) for name, value in self.validator.state.metrics.items()}
         self.losses = []
         write_rows(self.path, [*read_rows(self.path), row])
 
@@ -70,6 +75,10 @@ class FeatureReport:
 class MetricsReport:
     """After an evaluation: ``metrics.json`` and ``metrics.csv``, and ``cases.csv`` with one row an image and sentence.
 
+    With the metrics ``mean_dice`` (an empty target counts 1 where nothing is found, else 0) and ``mean_dice_nonempty``
+    (images without a target don't count) the first two also hold the numbers of ``empty_targets`` and, among them, of
+    ``false_alarms``; of several classes each counts. A figure that rests on nothing is null, or an empty cell.
+
     Args:
         folder: where.
         about: more entries for ``metrics.json``, such as the checkpoint's path.
@@ -78,7 +87,7 @@ class MetricsReport:
 
     def __init__(self, folder: str, about: Mapping[str, Any] | None = None, group_by: str | None = None) -> None:
         self.folder, self.about, self.group_by = Path(folder), dict(about or {}), group_by
-        self.cases = list[dict[str, str]]()
+        self.cases, self.warned = list[dict[str, str]](), False
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self.start)
@@ -103,21 +112,25 @@ class MetricsReport:
         cases = [json.loads(case) for case in string_list_all_gather([json.dumps(case) for case in self.cases])]
         if idist.get_rank() > 0:
             return
-        metrics = {name: float(value) for name, value in engine.state.metrics.items()}
         details = {
-            name: values.nanmean(dim=1).tolist()
-            for name, values in getattr(engine.state, "metric_details", {}).items()
-            if values.ndim == 2
+            name: values for name, values in getattr(engine.state, "metric_details", {}).items() if values.ndim == 2
         }
-        rows = [case | {name: values[i] for name, values in details.items()} for i, case in enumerate(cases)]
+        metrics = {name: _figure(value) for name, value in engine.state.metrics.items()} | _empty(details)
+        columns = {name: [_figure(value) for value in values.nanmean(dim=1)] for name, values in details.items()}
+        rows = [case | {name: column[i] for name, column in columns.items()} for i, case in enumerate(cases)]
         write_rows(self.folder / "metrics.csv", [metrics])
         write_rows(self.folder / "cases.csv", rows)
         self._write_groups(engine, rows, list(details))
         report = metrics | {"images": len({case["image"] or case["id"] for case in cases}), "items": len(cases)}
-        report |= self.about
-        (self.folder / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
+        with written_file(self.folder / "metrics.json") as partial:
+            partial.write_text(json.dumps(report | self.about, indent=2, allow_nan=False) + "\n")
         for name, value in metrics.items():
-            engine.logger.info(f"{name}: {value:.4f}")
+            engine.logger.info(f"{name}: {_shown(value)}")
+        if metrics.get("empty_targets") and metrics.get("mean_dice_nonempty") is None and not self.warned:
+            self.warned = True
+            engine.logger.warning(
+                f"all {metrics['empty_targets']} targets are empty: mean_dice only says how often nothing is marked"
+            )
         engine.logger.info(f"written: {self.folder}/metrics.json, metrics.csv, cases.csv")
 
     def _write_groups(self, engine: Engine, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
@@ -126,11 +139,33 @@ class MetricsReport:
         groups: dict[str, list[Mapping[str, Any]]] = {}
         for row in rows:
             groups.setdefault(row[self.group_by], []).append(row)
-        table = [
-            {self.group_by: value, "items": len(own)} | {name: nanmean([row[name] for row in own]) for name in names}
+        table: list[dict[str, Any]] = [
+            {self.group_by: value, "items": len(own)} | {name: _mean(row[name] for row in own) for name in names}
             for value, own in sorted(groups.items())
         ]
         write_rows(self.folder / "groups.csv", table)
         for group in table:
-            figures = ", ".join(f"{name} {group[name]:.4f}" for name in names)
+            figures = ", ".join(f"{name} {_shown(group[name])}" for name in names)
             engine.logger.info(f"{self.group_by} {group[self.group_by]!r}: {figures} ({group['items']} items)")
+
+
+def _figure(value: Any) -> float | None:
+    """A measured number; None where there was nothing to measure, which JSON can write."""
+    return None if math.isnan(value) else float(value)
+
+
+def _mean(figures: Iterable[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return fmean(known) if known else None
+
+
+def _shown(figure: float | None) -> str:
+    return "nothing to measure" if figure is None else f"{figure:.4g}"
+
+
+def _empty(details: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many targets (images and classes) are empty, and in how many of them something was found all the same."""
+    if not {"mean_dice", "mean_dice_nonempty"} <= details.keys():
+        return {}
+    empty = details["mean_dice_nonempty"].isnan()
+    return {"empty_targets": int(empty.sum()), "false_alarms": int((details["mean_dice"][empty] == 0).sum())}
