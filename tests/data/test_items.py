@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 
 import pytest
@@ -95,6 +96,24 @@ def test_paths_are_found_in_the_styles_of_windows_and_unix(tmp_path, name):
     assert load_images(tmp_path)[0]["id"] == "a"
 
 
+def test_files_are_found_by_names_that_differ_in_case_accents_or_ending(tmp_path):
+    for name in ("IMG_1.PNG", unicodedata.normalize("NFD", "lésion.png"), "7.png"):
+        save_image(tmp_path / "images" / name)
+        save_mask(tmp_path / "masks" / name)
+    rows = ["img_1.png,IMG_1.png,x,train", unicodedata.normalize("NFC", "lésion.png,Lésion.PNG,x,train"), "7,7,x,train"]
+    items = load_datalist(save_csv(tmp_path, *rows))
+    assert [item["id"] for item in items] == ["7", "IMG_1", unicodedata.normalize("NFD", "lésion")]
+    save_image(tmp_path / "images" / "7.jpg")
+    (problem,) = problems_of(tmp_path)
+    assert problem.startswith(f"text.csv row 4: image '7' may be {tmp_path}/images/7.jpg, {tmp_path}/images/7.png; ")
+
+
+def test_one_file_is_one_image_however_its_path_is_written(tmp_path):
+    save_pairs(tmp_path)
+    rows = ["a.png,a.png,left,train", "images/../images/a.png,b.png,left,train"]
+    assert "has the image and sentence of text.csv row 2" in problems_of(save_csv(tmp_path, *rows))[0]
+
+
 def ids(*images):
     return [item["id"] for item in with_ids([{"image": image} for image in images])]
 
@@ -109,6 +128,13 @@ def test_images_of_one_stem_are_told_apart_by_folders_or_endings():
     assert ids("/d/x/1/a.png", "/d/y/1/a.png", "/d/y/2/b.png") == ["x_1_a", "y_1_a", "b"]
     assert ids("/d/a.png", "/d/a.jpg") == ["a_png", "a_jpg"]
     assert ids("/d/p1/a.png", "/d/p1/a.jpg", "/d/p2/a.png") == ["p1_a_png", "p1_a_jpg", "p2_a_png"]
+
+
+def test_ids_leave_room_for_what_results_add_to_them():
+    long = "ü" * 120
+    first, second = ids(f"/d/{long}1.png", f"/d/{long}2.png")
+    assert len(first.encode()) == 200
+    assert second == f"{first}_2"
 
 
 def test_ids_differ_by_more_than_case_and_from_those_made_of_others():

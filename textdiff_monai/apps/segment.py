@@ -15,7 +15,9 @@ from textdiff_monai.data.layouts import load_images
 from textdiff_monai.data.results import Results
 
 
-def segment(source: str | Path, text: str = "", out: str | Path = "segmented", **options: Any) -> list[Path]:
+def segment(
+    source: str | Path, text: str = "", out: str | Path = "segmented", columns: dict | None = None, **options: Any
+) -> list[Path]:
     """Segment one or many images by what a sentence names: masks, overlays and probabilities.
 
     Every image and sentence gets three files in ``out``: ``*_mask``, where class k is k (of two classes in a PNG, the
@@ -27,6 +29,7 @@ def segment(source: str | Path, text: str = "", out: str | Path = "segmented", *
         source: an image, a folder of images, or a table with the columns image and, where sentences differ, text.
         text: the sentence, for images without one of their own.
         out: folder for the results, made when needed.
+        columns: other names of the table's columns, such as "{'image': 'file'}".
         options: of inference.json, such as --checkpoint RUN/model.pt.
 
     Returns:
@@ -39,7 +42,7 @@ def segment(source: str | Path, text: str = "", out: str | Path = "segmented", *
     """
     used = ("preprocessing", "inferer", "device")
     options = overrides(options, [inference_config()], segment, ("network", *used))
-    items = load_images(source, text)
+    items = load_images(source, text, columns=columns)
     check_datalist(items)
     results = Results(out, pictures=True)
     network, preprocess, infer, device = trained(used, options)

@@ -6,16 +6,17 @@ import os
 import random
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePath, PureWindowsPath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
-from textdiff_monai.data.names import stem_of
+from textdiff_monai.data.names import Listings, stem_of
 from textdiff_monai.data.problems import listed, quoted
 from textdiff_monai.data.tables import Row
 
 SPLITS = {"train": "Train_Folder", "val": "Val_Folder", "test": "Test_Folder"}
 SPLIT_NAMES = {**{split: split for split in SPLITS}, "valid": "val", "validation": "val"}
 SPLIT_NAMES |= {"training": "train", "testing": "test"}
+_LONGEST = 200  # bytes of a name, of 255 that file systems allow: results add to it
 _KEYS = ("image", "label", "text", "id", "split", "mask")
 
 
@@ -26,16 +27,16 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
     sentence and a mask; the same image and sentence with another mask is a problem, wherever one reads the two.
     """
     items, unlabelled, repeated, first = list[dict[str, str]](), list[str](), list[str](), dict[tuple[str, ...], Row]()
-    some = any(row.cells["mask"] for row in rows)
+    some, files = any(row.cells["mask"] for row in rows), Listings()
     for row in rows:
-        image, split = _file(row, "image", problems), SPLIT_NAMES.get(row.cells["split"].lower(), "")
+        image, split = _file(row, "image", files, problems), SPLIT_NAMES.get(row.cells["split"].lower(), "")
         if not split:
             problem = f"split {quoted(row.cells['split'])} is unknown; write one of {', '.join(SPLITS)}"
             problems.append(f"{row.where}: {problem}")
         if some and not row.cells["mask"]:
             unlabelled.append(row.where)
             continue
-        mask = _file(row, "mask", problems)
+        mask = _file(row, "mask", files, problems)
         if not (image and mask and split):
             continue
         if os.path.samefile(image, mask):
@@ -43,7 +44,7 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
         before = first.setdefault((split, image, " ".join(row.cells["text"].lower().split())), row)
         if before is row:
             items.append({"image": image, "label": mask, "text": row.cells["text"], "split": split} | _more(row))
-        elif _file(before, "mask", []) == mask:
+        elif _file(before, "mask", files, []) == mask:
             repeated.append(row.where)
         else:
             problems.append(
@@ -58,9 +59,9 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
 
 def images_to_read(rows: Sequence[Row], problems: list[str]) -> list[dict[str, str]]:
     """Items with ``image``, ``text``, where the rows have one ``split``, and what else they say, in their order."""
-    items = []
+    items, files = [], Listings()
     for row in rows:
-        image, text = _file(row, "image", problems), row.cells.get("text", "")
+        image, text = _file(row, "image", files, problems), row.cells.get("text", "")
         split = SPLIT_NAMES.get(row.cells.get("split", "").lower(), "")
         if image:
             items.append({"image": image, "text": text} | ({"split": split} if split else {}) | _more(row))
@@ -72,20 +73,25 @@ def _more(row: Row) -> dict[str, str]:
     return {name: cell for name, cell in row.cells.items() if name and name not in _KEYS}
 
 
-def _file(row: Row, column: str, problems: list[str]) -> str:
+def _file(row: Row, column: str, files: Listings, problems: list[str]) -> str:
     """The file that a row names, beside its table or in ``images/`` or ``masks/`` there; "" with a problem if none."""
     name = row.cells[column]
     if not name:
         problems.append(f"{row.where}: the {column} is empty; name its file or delete the row")
         return ""
     names = [name, PureWindowsPath(name).as_posix()] if "\\" in name else [name]
-    places = [row.folder / folder / each for each in names for folder in ("", f"{column}s")]
-    found = next((place for place in places if os.path.isfile(place)), None)  # False for odd names too
-    if found is None:
-        where = " or ".join(dict.fromkeys(map(str, places[-2:])))
-        fix = f"put it at {where}" if quoted(name) == repr(name) else "write the name of a file there"
-        problems.append(f"{row.where}: {column} {quoted(name)} does not exist; {fix}")
-    return str(found or "")
+    places = [Path(os.path.normpath(row.folder / folder / each)) for each in names for folder in ("", f"{column}s")]
+    exact = next((place for place in places if os.path.isfile(place)), None)  # False for odd names too
+    found = [exact] if exact else list(dict.fromkeys(file for place in places for file in files.like(place)))
+    if len(found) == 1:
+        return str(found[0])
+    what, fix = "does not exist", f"put it at {' or '.join(dict.fromkeys(map(str, places[-2:])))}"
+    if found:
+        what, fix = f"may be {listed(map(str, found))}", "write which of them"
+    elif quoted(name) != repr(name):
+        fix = "write the name of a file there"
+    problems.append(f"{row.where}: {column} {quoted(name)} {what}; {fix}")
+    return ""
 
 
 def with_ids(items: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -114,13 +120,12 @@ def _names_of(images: Sequence[str]) -> dict[str, str]:
     clashes: dict[str, list[str]] = {}
     for image in images:
         clashes.setdefault(stem_of(image).casefold(), []).append(image)
-    names, taken = dict[str, str](), set[str]()
-    for image in images:
-        names[image] = stem_of(image)
+    names, taken = {image: stem_of(image) for image in images}, set[str]()
     for same in clashes.values():
         if len(same) > 1:
             names |= _told_apart({image: paths[image].relative_to(top) for image in same})
-    for image, name in names.items():  # what is told apart by folders may be another's stem
+    for image, whole in names.items():  # what is told apart by folders may be another's stem
+        name = names[image] = whole.encode()[:_LONGEST].decode(errors="ignore")
         number = 2
         while names[image].casefold() in taken:
             names[image] = f"{name}_{number}"

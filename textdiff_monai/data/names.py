@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
@@ -21,6 +22,26 @@ def stem_of(name: str | PurePath) -> str:
     """The file name less a known ending: a table may leave that out, and other dots belong to the name."""
     name = PurePath(name).name
     return next((name[: -len(ending)] for ending in _ENDINGS if name.lower().endswith(ending)), name)
+
+
+class Listings:
+    """What folders hold, by names as people write them; each folder is listed once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[str, list[Path]]] = {}
+
+    def like(self, path: Path) -> list[Path]:
+        """Pictures that are called so but for case, the ending, or how accents are written (Macs split letters)."""
+        if path.parent not in self._folders:
+            own = self._folders.setdefault(path.parent, {})
+            for file in sorted(path.parent.iterdir()) if os.path.isdir(path.parent) else ():
+                for name in {_folded(file.name), _folded(stem_of(file))} if is_picture(file) else ():
+                    own.setdefault(name, []).append(file)
+        return self._folders[path.parent].get(_folded(path.name), [])
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def pictures_in(folder: Path) -> list[Path]:
