@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from textdiff_monai import DiffusionBackbone, Recipe, TextDiff, TextEncoder, bundle_root
+from textdiff_monai import DiffusionBackbone, Recipe, TextDiff, TextEncoder, bundle_root, read_picture
 from textdiff_monai.apps.segment import segment
 from textdiff_monai.data.files import read_rows
 
@@ -128,6 +128,15 @@ def test_the_configuration_marks_the_same_place_too(options, tmp_path):
     for mask in masks:
         assert marked(mask) == marked(tmp_path / "out" / mask.name) == marked(masks[0])
     assert len(list((tmp_path / "out").glob("*_mask.nii.gz"))) == 8
+
+
+def test_the_configuration_writes_the_format_that_is_asked_for(options, tmp_path):
+    overrides = {"dataset_dir": str(picture(tmp_path / "a.png")), "output_dir": str(tmp_path / "out"), "device": "cpu"}
+    config = f"{bundle_root()}/configs/inference.json"
+    for ending in (".nii.gz", ".png"):
+        monai.bundle.run("run", config_file=config, **options, **overrides, output_ext=ending)
+    masks = [read_picture(tmp_path / "out" / f"a_mask{ending}") for ending in (".nii.gz", ".png")]
+    np.testing.assert_array_equal(masks[0].pixels, masks[1].pixels)
 
 
 def test_a_photograph_is_segmented_as_it_is_seen(options, tmp_path):
