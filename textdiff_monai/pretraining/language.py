@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import normalize
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 from transformers import AutoModel, AutoTokenizer, BertModel, PreTrainedTokenizerBase, get_linear_schedule_with_warmup
 
@@ -18,6 +20,7 @@ from textdiff_monai.language.meaning import Meaning
 from textdiff_monai.language.rules import section
 from textdiff_monai.pretraining import general
 from textdiff_monai.pretraining.card import card, figures
+from textdiff_monai.pretraining.knowledge import knowledge
 from textdiff_monai.pretraining.readout import Readout, pooled, read, truths
 from textdiff_monai.pretraining.vocabulary import save, tokenizer_of, trim
 
@@ -77,7 +80,7 @@ def train_text_encoder(
     )
     schedule = get_linear_schedule_with_warmup(optimizer, max(1, steps // 20), steps)
     parts = {"model": model, "readout": readout, "optimizer": optimizer, "schedule": schedule}
-    done = _resume(folder / "training.pt", parts, rng)
+    done, spent = _resume(folder / "training.pt", parts, rng)
     losses: list[float] = []
     batches: list[list[tuple[str, Meaning]]] = []
     bar = tqdm(range(done, steps), initial=done, total=steps, desc="text encoder", disable=not progress, mininterval=10)
@@ -103,14 +106,15 @@ def train_text_encoder(
         losses.append(loss.item())
         bar.set_postfix(meaning=f"{meaning.item():.3f}", kept=f"{stay.item():.3f}", refresh=False)
         if (step + 1) % _SAVE == 0 and step + 1 < steps:
-            _keep(folder / "training.pt", parts, rng, step + 1)
+            _keep(folder / "training.pt", parts, rng, step + 1, spent + time.process_time())
     measured = figures(lambda texts: _answer(model, tokenizer, readout, texts), texts=held_out)
+    measured |= knowledge(partial(embed, model, tokenizer), partial(embed, original, original_tokenizer))
     made = {
         "steps": steps,
         "seed": seed,
         "batch": batch_size,
         "general": general_size,
-        "minutes": time.process_time() / 60,
+        "minutes": (spent + time.process_time()) / 60,
     }
     counted = {"parameters": sum(p.numel() for p in model.parameters()), "vocabulary": len(tokenizer)}
     save(model, tokenizer, folder)
@@ -132,6 +136,13 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[s
 
 
 @torch.no_grad()
+def embed(model: BertModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> torch.Tensor:
+    """Means of the tokens (B, D)."""
+    batches = (tokenize(tokenizer, texts[at : at + 500]) for at in range(0, len(texts), 500))
+    return torch.cat([pooled(model(**batch).last_hidden_state, batch["attention_mask"]) for batch in batches])
+
+
+@torch.no_grad()
 def smaller(
     model: BertModel, tokenizer: PreTrainedTokenizerBase, size: int
 ) -> tuple[BertModel, PreTrainedTokenizerBase]:
@@ -143,13 +154,8 @@ def smaller(
     wanted = [known[index] for index in grammatical]
     words = [word for word in known if word.isalpha() and len(word) > 2]
 
-    def embed(texts: Sequence[str]) -> torch.Tensor:
-        batches = (tokenize(tokenizer, texts[at : at + 500]) for at in range(0, len(texts), 500))
-        means = [pooled(model(**batch).last_hidden_state, batch["attention_mask"]) for batch in batches]
-        return torch.nn.functional.normalize(torch.cat(means), dim=1)
-
-    medical = embed(section("general")["m"]).mean(0)
-    nearest = (embed(words) @ medical).argsort(descending=True)[:_MEDICAL]
+    medical = normalize(embed(model, tokenizer, section("general")["m"]), dim=1).mean(0)
+    nearest = (normalize(embed(model, tokenizer, words), dim=1) @ medical).argsort(descending=True)[:_MEDICAL]
     trimmed, tokens = trim(model, known, [*wanted, *(words[index] for index in nearest.tolist())], size)
     return trimmed, tokenizer_of(tokens, trimmed.config.max_position_embeddings)
 
@@ -166,19 +172,20 @@ def _answer(
     return torch.cat(answers)
 
 
-def _keep(path: Path, parts: dict[str, Any], rng: np.random.Generator, step: int) -> None:
+def _keep(path: Path, parts: dict[str, Any], rng: np.random.Generator, step: int, seconds: float) -> None:
     state = {name: part.state_dict() for name, part in parts.items()}
-    state |= {"step": step, "rng": rng.bit_generator.state, "torch_rng": torch.get_rng_state()}
+    state |= {"step": step, "seconds": seconds, "rng": rng.bit_generator.state, "torch_rng": torch.get_rng_state()}
     torch.save(state, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
 
 
-def _resume(path: Path, parts: dict[str, Any], rng: np.random.Generator) -> int:
+def _resume(path: Path, parts: dict[str, Any], rng: np.random.Generator) -> tuple[int, float]:
+    """Steps and CPU seconds that were done before."""
     if not path.exists():
-        return 0
+        return 0, 0.0
     state = torch.load(path, weights_only=True)
     for name, part in parts.items():
         part.load_state_dict(state[name])
     rng.bit_generator.state = state["rng"]
     torch.set_rng_state(state["torch_rng"])
-    return int(state["step"])
+    return int(state["step"]), float(state["seconds"])

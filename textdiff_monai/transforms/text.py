@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from monai.transforms import MapTransform
+
+from textdiff_monai.language.lexicon import doubt
 
 
 class TextToMetad(MapTransform):
     """Copies the sentence at ``text_key`` into the image's metadata, where :class:`TextInferer` finds it.
 
     Whatever comes is data: nothing, or None, is the empty sentence; what is no string is read as it prints; characters
-    that UTF-8 cannot hold become "?".
+    that UTF-8 cannot hold become "?". A sentence that may not be understood is a warning, once, and ``doubt`` in the
+    metadata says why; otherwise that is "".
+
+    Args:
+        keys: images.
+        text_key: the sentence.
+        facts: of the checkpoint, whose ``words`` and ``targets`` training has put there.
+        vocabulary: words that the text encoder knows.
     """
 
-    def __init__(self, keys: str | Sequence[str] = "image", text_key: str = "text") -> None:
+    def __init__(
+        self,
+        keys: str | Sequence[str] = "image",
+        text_key: str = "text",
+        facts: Mapping[str, Any] | None = None,
+        vocabulary: Collection[str] = (),
+    ) -> None:
         super().__init__(keys)
-        self.text_key = text_key
+        self.text_key, self.facts, self.vocabulary = text_key, facts or {}, vocabulary
+        self._warned: set[str] = set()
 
     def __call__(self, data: Any) -> dict:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key].meta["text"] = _as_text(d.get(self.text_key))
+            text = _as_text(d.get(self.text_key))
+            reason = doubt(text, self.facts, self.vocabulary)
+            d[key].meta |= {"text": text, "doubt": reason}
+            if reason and text not in self._warned:
+                self._warned.add(text)
+                warnings.warn(f"{text[:80]!r} may not be understood: {reason}", stacklevel=2)
         return d
 
 
