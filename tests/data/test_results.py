@@ -43,11 +43,12 @@ def test_every_result_has_its_row_and_files(tmp_path, image):
         "mask": "a_mask.png",
         "probability": "a_probability.png",
         "overlay": "a_overlay.png",
+        "doubt": "",
     }
     np.testing.assert_array_equal(np.asarray(Image.open(out / row["mask"])), MASK * 255)
     np.testing.assert_array_equal(np.asarray(Image.open(out / row["probability"])), np.round(MASK * 0.9 * 255))
     assert Image.open(out / row["overlay"]).size == (3, 2)
-    assert {path.name for path in out.iterdir()} == {*list(row.values())[3:], "results.csv"}
+    assert {path.name for path in out.iterdir()} == {*list(row.values())[3:6], "results.csv"}
 
 
 def test_without_pictures_a_mask_has_class_indices(tmp_path, image):

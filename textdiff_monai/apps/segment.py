@@ -51,6 +51,6 @@ def segment(
         with torch.no_grad():
             logits = infer(image[None].to(device), network)[0].cpu()
         shown, mask = (image.numpy().transpose(1, 2, 0) + 1) * 127.5, logits.argmax(0).to(torch.uint8)
-        results.add(item, mask.numpy(), logits.softmax(0).numpy(), shown)
+        results.add({**item, "doubt": image.meta["doubt"]}, mask.numpy(), logits.softmax(0).numpy(), shown)
     print(f"written: {len(results.masks)} masks, with overlays, probabilities and results.csv, in {out}")
     return results.masks

@@ -15,7 +15,7 @@ from textdiff_monai.data.files import read_rows, write_rows
 from textdiff_monai.data.pictures import overlay
 from textdiff_monai.data.writers import PngWriter, writer_for
 
-COLUMNS = ("id", "image", "text", "mask", "probability", "overlay")
+COLUMNS = ("id", "image", "text", "mask", "probability", "overlay", "doubt")
 _RESULT = re.compile(r"(.+)_(?:mask|probability|overlay)\.(?:png|nii\.gz)", re.DOTALL)
 
 
@@ -57,7 +57,7 @@ class Results:
         """Write what was found for an item.
 
         Args:
-            item: with ``image`` (its path), ``text`` and ``id``.
+            item: with ``image`` (its path), ``text`` and ``id``; ``doubt`` says why the text may not be understood.
             mask: class indices (H, W), uint8, as the image is seen.
             probabilities: (classes, H, W) float32.
             image: (H, W, 3), 0 to 255, to draw the overlay on.
@@ -68,6 +68,7 @@ class Results:
         source, text = Path(os.path.abspath(item["image"])), str(item.get("text") or "")
         name, writer = self._name(str(source), text, str(item["id"])), writer_for(source, self.ending)
         row = dict.fromkeys(COLUMNS, "") | {"id": name, "image": str(source), "text": text}
+        row["doubt"] = str(item.get("doubt") or "")
         row["mask"] = f"{name}_mask{writer.ending}"
         self.folder.mkdir(parents=True, exist_ok=True)
         bright = self.pictures and isinstance(writer, PngWriter) and len(probabilities) == 2

@@ -39,6 +39,7 @@ class SaveResults:
         for item, output in zip(items, outputs, strict=True):
             image = output["image"]
             source = {"image": image.meta["filename_or_obj"], "text": item.get("text", ""), "id": item["id"]}
+            source["doubt"] = image.meta.get("doubt", "")
             shown = (image.numpy().transpose(1, 2, 0) + 1) * 127.5
             probability = output["probability"].numpy().astype(np.float32)
             self.results.add(source, as_seen(output["pred"]).astype(np.uint8), probability, shown)

@@ -15,8 +15,8 @@ class TextToMetad(MapTransform):
     """Copies the sentence at ``text_key`` into the image's metadata, where :class:`TextInferer` finds it.
 
     Whatever comes is data: nothing, or None, is the empty sentence; what is no string is read as it prints; characters
-    that UTF-8 cannot hold become "?". A sentence that may not be understood is a warning, once, and ``doubt`` in the
-    metadata says why; otherwise that is "".
+    that UTF-8 cannot hold become "?". A sentence that may not be understood is a warning, once, which does not
+    quote it whole since logs are kept; ``doubt`` in the metadata says why, and is "" otherwise.
 
     Args:
         keys: images.
@@ -44,7 +44,7 @@ class TextToMetad(MapTransform):
             d[key].meta |= {"text": text, "doubt": reason}
             if reason and text not in self._warned:
                 self._warned.add(text)
-                warnings.warn(f"{text[:80]!r} may not be understood: {reason}", stacklevel=2)
+                warnings.warn(f"a sentence may not be understood: {reason}", stacklevel=2)
         return d
 
 
