@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 import textdiff_monai
 from textdiff_monai import DiffusionBackbone, FeatureCache, read_recipe
 from textdiff_monai.apps.segment import segment
+from textdiff_monai.data.files import write_rows
 
 BUNDLE = Path(__file__).parents[1] / "bundle"
 CONFIGS = BUNDLE / "configs"
@@ -220,6 +221,33 @@ def test_a_compiled_network_reads_the_same_sentences(run, tmp_path):
         pair = np.asarray(Image.open(mask)), np.asarray(Image.open(tmp_path / "compiled" / mask.name))
         assert pair[0].any()
         assert np.mean(pair[0] != pair[1]) < 1e-3, mask.name
+
+
+def test_odd_names_are_trained_on_and_evaluated(run, tiny, data_folder, tmp_path):
+    names = [
+        "$x.png",
+        "@y.png",
+        "%z.png",
+        "[1].png",
+        "IMG 1.PNG",
+        "ünï.png",
+        "日本.png",
+        "a.b.c.png",
+        "#1.png",
+        "{a}.png",
+    ]
+    table, folder = [], tmp_path / "odd"
+    for old, name in zip(rows(data_folder / "text.csv"), names, strict=True):
+        for kind in ("images", "masks"):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copy(data_folder / kind / old["image"], folder / kind / name)
+        table.append(old | {"image": name, "mask": name})
+    write_rows(folder / "text.csv", table)
+    options = tiny | {"dataset_dir": folder, "max_epochs": 1}
+    run("train.json", **options)
+    run("train.json", "evaluate.json", **options)
+    cases = rows(tmp_path / "output" / "test" / "cases.csv")
+    assert {case["id"] for case in cases} == {"日本", "a.b.c", "#1", "{a}"}
 
 
 @pytest.fixture
