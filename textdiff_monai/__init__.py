@@ -24,6 +24,7 @@ _MODULES = {
     "engines.reports": ["FeatureReport", "History", "MetricsReport"],
     "engines.results": ["SaveResults"],
     "engines.seeding": ["EpochSeed"],
+    "engines.sentences": ["check_sentences"],
     "language.lexicon": ["captions_facts"],
     "networks.backbone": ["DiffusionBackbone"],
     "networks.head": ["SegmentationHead"],

@@ -104,7 +104,7 @@ def started(monkeypatch, capsys):
     return run
 
 
-GOOD = ["--dataset_dir", "DATA", "--resize", "None", "--read_text", "False", "--text", "left lung, upper zone"]
+GOOD = ["--dataset_dir", "DATA", "--resize", "$None", "--read_text", "False", "--text", "left lung, upper zone"]
 GOOD += ["--amp", "True", "--device", "$torch.device('cpu')", "--evaluator#compile", "True", "--blocks", "[1,3]"]
 
 
@@ -129,6 +129,7 @@ def test_what_the_configurations_have_is_accepted(started):
         (["--amp", "no"], "--amp: expected True or False, got 'no'"),
         (["--evaluator#amp", "no"], "--evaluator#amp: expected True or False, got 'no'"),
         (["--resize", "'128'"], "--resize: expected a whole number or None"),
+        (["--resize", "None"], "--resize: MONAI takes None as not given; write --resize '$None'"),
         (["--dataset_dir", "2024_05"], "--dataset_dir: expected text, got '2024_05'; text is written"),
         (["--text", "3"], "--text: expected text, got '3'"),
         (["--text", "None"], "--text: expected text, got 'None'"),

@@ -214,3 +214,19 @@ def test_published_datasets_pass(name: str, counts: tuple[int, int, int]) -> Non
     found = Counter(item["split"] for item in items)
     assert (found["train"], found["val"], found["test"]) == counts
     check_datalist(items, progress=False)
+
+
+@pytest.mark.parametrize("column", ["patient", "Subject"])
+def test_a_patient_in_two_splits_is_warned_of_and_not_named(tmp_path, column):
+    rows = [f"image,mask,text,split,{column}"]
+    for number, (split, who) in enumerate([("train", "Doe"), ("train", "Doe"), ("test", "Doe"), ("test", "Roe")]):
+        for kind in ("images", "masks"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            pixels = np.full((4, 4), 0 if kind == "masks" else number, np.uint8)
+            pixels[1, 1] = 255
+            Image.fromarray(pixels).save(tmp_path / kind / f"{number}.png")
+        rows.append(f"{number}.png,{number}.png,left,{split},{who}")
+    (tmp_path / "text.csv").write_text("\n".join(rows))
+    with pytest.warns(UserWarning, match=r"1 patients have images in several splits, such as .*2\.png") as caught:
+        check_datalist(load_datalist(tmp_path), progress=False)
+    assert not any("Doe" in str(warning.message) for warning in caught)

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.data.checks import check_datalist
 from textdiff_monai.data.items import SPLITS
 from textdiff_monai.data.layouts import load_datalist
+from textdiff_monai.engines.sentences import check_sentences
+from textdiff_monai.networks.text_encoder import TextEncoder
 
 
 def check(
-    dataset_dir: str | Path, num_classes: int = 2, columns: dict | None = None, mask_colours: dict | None = None
+    dataset_dir: str | Path,
+    num_classes: int = 2,
+    columns: dict | None = None,
+    mask_colours: dict | None = None,
+    text_encoder: str | Path | None = None,
 ) -> None:
     """Check a data set before any work: every file is opened, all problems are listed at once.
+
+    Warned of are patients in several splits, classes without a mask, sentences that are cut or have unknown words.
 
     Args:
         dataset_dir: a table (image,mask,text,split), MONAI's data list, a folder with one, or one in LViT's layout.
         num_classes: classes of the masks, background included.
         columns: other names of the table's columns, such as "{'image': 'file', 'text': 'report'}".
         mask_colours: classes by colour, for masks that are pictures, such as "{'red': 1, '#00ff00': 2}".
+        text_encoder: that will read the sentences; default the one in the bundle.
 
     Raises:
         DataError: listing the problems.
     """
     items = load_datalist(dataset_dir, columns=columns)
     check_datalist(items, num_classes, mask_colours=mask_colours)
+    check_sentences(items, TextEncoder(text_encoder or f"{bundle_root()}/models/text_encoder"))
     images = {split: {item["image"] for item in items if item["split"] == split} for split in SPLITS}
     counts = ", ".join(f"{len(found)} {split}" for split, found in images.items())
     sentences = f", with {len(items)} sentences," if len(items) > sum(map(len, images.values())) else ""

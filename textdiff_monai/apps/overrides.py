@@ -109,6 +109,8 @@ def _check_value(name: str, text: Any, kind: Any) -> None:
     if not fits(value, kind):
         quoted = f"; text is written --{name} \"'{text}'\"" if fits("", kind) else ""
         raise UsageError(f"--{name}: expected {expected(kind)}, got {text!r}{quoted}")
+    if value is None:
+        raise UsageError(f"--{name}: MONAI takes None as not given; write --{name} '$None'")
     if isinstance(value, str) and value != text and not text.startswith(("'", '"')):
         raise UsageError(f"--{name}: Python reads {text!r} as {value!r}; text is written --{name} \"'{text}'\"")
 

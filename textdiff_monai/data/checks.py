@@ -24,6 +24,9 @@ from textdiff_monai.data.readers import Picture, read_picture
 _APART = 0.5
 
 
+_PATIENT = ("patient", "patient_id", "subject", "subject_id")
+
+
 @dataclass
 class _Found:
     """What an image and its masks gave: problems, what the image is known by, and what is worth a warning."""
@@ -46,7 +49,8 @@ def check_datalist(
     """Open every file of a data list, so that no later work can stop on one of them.
 
     Warned of are images of one value everywhere or with the identity as affine, classes that no mask has (no training
-    mask, if there are such), and foregrounds of differing values where there is one class.
+    mask, if there are such), foregrounds of differing values where there is one class, and patients (by a column
+    ``patient`` or ``subject``) with images in several splits.
 
     Args:
         items: as from :func:`load_datalist`; one without a ``label`` is an unlabelled image.
@@ -98,6 +102,18 @@ def check_datalist(
     if num_classes == 2 and mask_colours is None and len(values) > 1 and set(values) != {"1", "255"}:
         shown = listed(f"{value} ({count} images)" for value, count in values.most_common())
         warnings.warn(f"masks differ in the value of their foreground, which is one class: {shown}", stacklevel=2)
+    if shared := _shared_patients(items):
+        warnings.warn(f"{len(shared)} patients have images in several splits, such as {listed(shared)}", stacklevel=2)
+
+
+def _shared_patients(items: Sequence[Mapping[str, Any]]) -> list[str]:
+    """An image of each patient who is in several splits; who it is stays in the table."""
+    first, shared = dict[str, Mapping[str, Any]](), dict[str, str]()
+    for item in items:
+        patient = next((str(item[name]) for name in _PATIENT if item.get(name)), "")
+        if patient and first.setdefault(patient, item).get("split") != item.get("split"):
+            shared.setdefault(patient, str(item["image"]))
+    return list(shared.values())
 
 
 def _missing_splits(items: Sequence[Mapping[str, Any]], require: Sequence[str]) -> list[str]:
