@@ -211,12 +211,14 @@ def test_a_lower_precision_trains_and_infers_on_a_cpu(run, tiny, tmp_path):
 
 def test_a_compiled_network_reads_the_same_sentences(run, tmp_path):
     """MONAI takes the metadata, sentences among it, from the images of a compiled network."""
-    options = {"cache_dir": tmp_path / "cache", "device": "cpu", "amp": False}
+    film = BUNDLE / "data" / "lungs" / "images" / "90070cbc.jpg"
+    (tmp_path / "ask.csv").write_text(f"image,text\n{film},Segment the left lung.\n{film},Segment the right lung.\n")
+    options = {"dataset_dir": tmp_path / "ask.csv", "cache_dir": tmp_path / "cache", "device": "cpu", "amp": False}
     run("inference.json", **options, output_dir=tmp_path / "plain")
     compiled = {"evaluator#compile": True, "evaluator#compile_kwargs": {"backend": "eager"}}
     run("inference.json", **options, output_dir=tmp_path / "compiled", **compiled)
     masks = sorted((tmp_path / "plain").glob("*_mask.png"))
-    assert masks
+    assert len(masks) == 2
     for mask in masks:
         pair = np.asarray(Image.open(mask)), np.asarray(Image.open(tmp_path / "compiled" / mask.name))
         assert pair[0].any()

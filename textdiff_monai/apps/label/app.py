@@ -88,7 +88,7 @@ class TextTrainTask(BundleTrainTask):
             "dataset_dir": str(run / "data.csv"),
             "output_dir": str(run),
             "ckpt_dir": str(run),
-            "max_epochs": int(request.get("max_epochs", 50)),
+            "max_epochs": _epochs_of(run) or int(request.get("max_epochs", 50)),
             "device": str(torch.device(name_to_device(request.get("device")))),
             "resume": bool(request.get("resume")),
             "train#handlers": handlers,
@@ -109,6 +109,12 @@ class TextTrainTask(BundleTrainTask):
         if resume:
             raise ValueError(f"{self.runs}: no training was stopped there; train without 'resume'")
         return self.runs / time.strftime("%Y%m%d_%H%M%S")
+
+
+def _epochs_of(run: Path) -> int | None:
+    """Those that a training which is gone on with began with."""
+    path = run / "last.pt"
+    return torch.load(path, map_location="cpu", weights_only=True)["options"]["max_epochs"] if path.exists() else None
 
 
 class App(MONAILabelApp):
