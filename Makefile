@@ -10,7 +10,7 @@ LABEL_READY := $(LABEL)/.ready
 
 venv: $(READY)
 
-$(READY): setup.cfg constraints.txt
+$(READY): setup.py setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[test,check]"
 	touch $(READY)
