@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +13,6 @@ from textdiff_monai.fast.products import (
     PackedMatrices,
     add_product,
     linear,
-    onednn_is_faster,
     product,
     product_of_transposed,
 )
@@ -126,11 +123,3 @@ def test_small_products_are_pytorchs_own(monkeypatch, calls):
     monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
     linear(random(10, 64), random(96, 64))
     assert not calls
-
-
-@pytest.mark.parametrize(("seconds", "faster"), [(0, True), (0.2, False)])
-def test_the_faster_library_is_found_by_trying(monkeypatch, seconds, faster):
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        pytest.skip("PyTorch without oneDNN")
-    monkeypatch.setattr(products, "_onednn", lambda *_: time.sleep(seconds))
-    assert onednn_is_faster.__wrapped__() is faster
