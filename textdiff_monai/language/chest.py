@@ -12,6 +12,7 @@ from textdiff_monai.language.rules import Rules, capitalised, expand, listed, pi
 
 COUNTS = ("no", "one", "two", "three", "four", "five", "six")
 STYLES = ("report", "telegram", "abbreviations", "lay", "request", "german", "french")
+_CONTRAST = 0.65  # how often one sentence says what holds a finding and what does not
 _SIDED = {
     "left": {"other": "right", "S": "L", "s": "lt", "de": "links", "dea": "linke", "fr": "gauche", "latin": "sinister"},
     "right": {"other": "left", "S": "R", "s": "rt", "de": "rechts", "dea": "rechte", "fr": "droit", "latin": "dexter"},
@@ -68,7 +69,7 @@ def say(found: Collection[Finding], free: Collection[Finding], rules: Rules, rng
     if not found:
         whole = len(free) == len(ALL_FINDINGS) and rng.random() < 0.6
         return expand(rules, "none", rng) if whole else sentence("clear", free, rules, rng)
-    if free and "contrast" in rules and rng.random() < 0.5:
+    if free and "contrast" in rules and rng.random() < _CONTRAST:
         return contrast(found, free, rules, rng)
     told = [sentence("frame", found, rules, rng)] + ([sentence("clear", free, rules, rng)] if free else [])
     return " ".join(capitalised(told[index]) for index in rng.permutation(len(told)))
