@@ -323,6 +323,7 @@ def test_pretraining_makes_a_backbone_and_goes_on(run, data_folder, tmp_path):
         "image_size": 16,
         "batch_size": 2,
         "iterations_per_epoch": 2,
+        "scheduler#lr_lambda": "$lambda step: 1.0",  # whatever max_epochs is
         "unet#block_out_channels": [8, 16],
         "unet#down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
         "unet#up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
@@ -340,6 +341,10 @@ def test_pretraining_makes_a_backbone_and_goes_on(run, data_folder, tmp_path):
     assert {"network", "ema", "optimizer", "scheduler"} <= set(progress)
     evaluations = rows(tmp_path / "pretrain" / "held_out.csv")
     assert {row["epoch"] for row in evaluations} == {"0", "1", "2"}
+
+    run("pretrain.json", run_id="training", max_epochs=2, **(options | {"output_dir": tmp_path / "at_once"}))
+    at_once = DiffusionBackbone(tmp_path / "at_once" / "diffusion_unet", blocks=[1], steps=[50]).identity
+    assert at_once["weights"] == second["weights"]
 
     start = {
         "start": tmp_path / "pretrain" / "diffusion_unet",

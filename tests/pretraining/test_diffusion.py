@@ -35,3 +35,4 @@ def test_a_denoiser_starts_with_saved_weights_and_their_shape(unet_folder, tmp_p
     SaveBackbone(str(tmp_path / "unet"), denoiser)(SimpleNamespace())
     first, second = (DiffusionBackbone(folder, [1], [50]).identity for folder in (unet_folder, tmp_path / "unet"))
     assert first["weights"] == second["weights"]
+    assert str(unet_folder) not in (tmp_path / "unet" / "config.json").read_text()
