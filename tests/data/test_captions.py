@@ -193,6 +193,21 @@ def test_sides_without_an_opposite_cannot_be_mirrored(word):
         assert rewrite(f"opacity, {word}", name) is None, name
 
 
+@pytest.mark.parametrize("name", ["left atrium", "Right atrial cavity", "left pumping chamber", "right ventricle"])
+def test_a_side_that_belongs_to_a_name_is_not_mirrored(name):
+    for symmetry in ("mirror", "turn180", *TURNS):
+        assert rewrite(f"Segment the {name}.", symmetry) is None
+    assert rewrite("The aorta, left of the heart.", "mirror") == "The aorta, right of the heart."
+    assert recaption([{"text": f"the {name}"}], "swapped")[0]["text"] not in ("", f"the {name}")
+
+
+@pytest.mark.parametrize("name", ["superior vena cava", "lower caval vein"])
+def test_a_height_that_belongs_to_a_name_is_not_turned(name):
+    assert rewrite(f"Segment the {name}.", "mirror") == f"Segment the {name}."
+    for symmetry in ("mirror_turn180", "turn180", *TURNS):
+        assert rewrite(f"Segment the {name}.", symmetry) is None
+
+
 def test_lobes_by_their_initials_cannot_be_turned_at_all():
     assert [rewrite("opacity in the RUL", name) for name in SYMMETRIES] == ["opacity in the RUL"] + [None] * 7
     assert rewrite("costophrenic angle", "mirror") == "costophrenic angle"

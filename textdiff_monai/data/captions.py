@@ -43,14 +43,18 @@ def _words(patterns: str) -> re.Pattern[str]:
 
 # Words that a flip or a turn would make untrue and that have no simple opposite, by the axis they depend on.
 _LOBES = "[rl](?:ul|ll|ml)"
+# Sides and heights that are part of a name: mirrored, a left atrium does not become the right one.
+_CHAMBERS = r"(?:left|right)\s+(?:\w+\s+)?(?:atri\w+|auric\w+|ventric\w+|chambers?)"
+_VEINS = r"(?:superior|inferior|upper|lower)\s+(?:vena\s+cava|caval|hollow)"
 _FIXED_VERTICAL = _words(
+    rf"{_VEINS} "
     rf"{_LOBES} \w*apex \w*apices \w*apical \w*bas(?:e|es|al|ilar) above below beneath superiorly inferiorly "
     r"\w*diaphragm\w* costophrenic upright supine cranial caudal cephal\w+ "
     # "lower" that compares amounts rather than says where
     r"(?:is|are|was|were|a|much)\s+lower(?!\s+(?:left|right|lungs?|lobes?|zones?|half|part|third)) lower\s+than "
     r"lower\s+(?:densit\w+|intensit\w+|numbers?|signal) (?:appears|looks|seems|slightly|somewhat|relatively)\s+lower"
 )
-_FIXED_HORIZONTAL = _words(rf"{_LOBES} dextro\w+ levo\w+ laevo\w+ clockwise o'?clock")
+_FIXED_HORIZONTAL = _words(rf"{_CHAMBERS} {_LOBES} dextro\w+ levo\w+ laevo\w+ clockwise o'?clock")
 _FIXED_QUARTER = _words(r"vertical\w* horizontal\w* rows? columns? (?:left|right)-hand\w*")
 # A side named with a part of the body is the patient's, which a quarter turn cannot move to above or below.
 _ANATOMY = _words(
@@ -132,7 +136,7 @@ def recaption(items: Sequence[Mapping[str, Any]], captions: str) -> list[dict[st
     elif captions == "other":
         new = _others([str(item.get("image", index)) for index, item in enumerate(items)], texts)
     elif captions == "swapped":
-        new = [rewrite(text, "mirror") or text for text in texts]
+        new = [_WORD.sub(lambda found: _exchange(found[0], _SWAP_HORIZONTAL), text) for text in texts]
     elif captions == "own":
         new = texts
     else:
