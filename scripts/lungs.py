@@ -45,7 +45,7 @@ def _items(source: Path, folder: Path, row: Mapping[str, str], split: str) -> It
     name = Path(row["image"]).stem
     size = tuple(round(side * SIDE / max(image.size)) for side in image.size)
     image.resize(size, Image.Resampling.LANCZOS).save(folder / "images" / f"{name}.jpg", quality=90)
-    for target, mask in _sides(np.asarray(lungs) > 0).items():
+    for target, mask in sides(np.asarray(lungs) > 0).items():
         small = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
         small.point(lambda value: 255 * (value > 127)).save(folder / "masks" / f"{name}_{target}.png")
         yield {
@@ -60,7 +60,7 @@ def _items(source: Path, folder: Path, row: Mapping[str, str], split: str) -> It
         }
 
 
-def _sides(lungs: np.ndarray) -> dict[str, np.ndarray]:
+def sides(lungs: np.ndarray) -> dict[str, np.ndarray]:
     """The two largest parts of a mask (H, W); the patient's right lung lies on the left of a frontal film."""
     parts, count = ndimage.label(lungs)
     largest = 1 + np.argsort(ndimage.sum(lungs, parts, range(1, count + 1)))[::-1][:2]
