@@ -79,6 +79,7 @@ OTHERS = {
     "channels": ("BGR", "channels RGB there, BGR here"),
     "intensity_range": ([0, 255], "intensity_range [0, 200] there, [0, 255] here"),
     "resize": (16, "resize 24 there, 16 here"),
+    "scales": ({"nuclei": 2}, "scales None there, {'nuclei': 2} here"),
     "tile": (16, "tile None there, 16 here"),
     "read_text": (False, "read_text True there, False here"),
 }
@@ -120,6 +121,19 @@ def test_a_checkpoint_is_enough_to_evaluate_and_infer_as_it_was_trained(trained,
         )
         assert np.array_equal(one, same)
         assert np.array_equal(one > 0, other > 0)
+
+
+def test_targets_are_drawn_evenly_and_small_ones_seen_larger_from_a_start(trained, run, tmp_path):
+    checkpoint, places = trained
+    folder = {"output_dir": str(tmp_path), "ckpt_dir": str(tmp_path)}
+    options = {"start": str(checkpoint), "learning_rate": 0.0, "scales": {"nuclei": 2}, "draw_evenly": "text"}
+    shape = {"blocks": [1, 3], "steps": [50, 250], "head": HEAD, "max_tokens": 12, "device": "cpu", "amp": False}
+    run("train.json", run_id="training", **places | folder, **options, **shape, resize=16, draws=3, max_epochs=1)
+    before, after = (torch.load(path, weights_only=True) for path in (checkpoint, tmp_path / "model.pt"))
+    weights = [name for name in before if not name.startswith("recipe")]
+    assert all(torch.equal(before[name], after[name]) for name in weights)
+    assert read_recipe(tmp_path / "model.pt")["scales"] == {"nuclei": 2}
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["engine"]["epoch_length"] == 3
 
 
 @pytest.mark.parametrize("name", OTHERS)

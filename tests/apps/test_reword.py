@@ -12,7 +12,7 @@ from textdiff_monai.apps.reword import questions, reword, summary
 from textdiff_monai.language import kept_back
 from textdiff_monai.phantoms.phantom import write_phantom
 
-PIXELS = {"channels": "RGB", "intensity_range": None, "resize": 64, "tile": None, "read_text": True}
+PIXELS = {"channels": "RGB", "intensity_range": None, "resize": 64, "scales": None, "tile": None, "read_text": True}
 HEAD = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]}
 
 

@@ -16,7 +16,7 @@ from textdiff_monai import DiffusionBackbone, Recipe, TextDiff, TextEncoder, bun
 from textdiff_monai.apps.segment import segment
 from textdiff_monai.data.files import read_rows
 
-PIXELS = {"channels": "RGB", "intensity_range": None, "resize": 32, "tile": None, "read_text": True}
+PIXELS = {"channels": "RGB", "intensity_range": None, "resize": 32, "scales": None, "tile": None, "read_text": True}
 HEAD = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]}
 
 

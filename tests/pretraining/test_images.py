@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from textdiff_monai import DataError, even_sampler, unlabelled_images
+from textdiff_monai import DataError, unlabelled_images
 
 
 def test_a_table_tells_kinds_and_what_is_held_out(table):
@@ -31,16 +31,3 @@ def test_the_validation_split_of_a_data_set_is_held_out(data_folder):
     parts = [{item["image"] for item in unlabelled_images(data_folder, part)} for part in ("train", "val")]
     assert all(parts)
     assert not parts[0] & parts[1]
-
-
-def test_kinds_are_drawn_evenly_but_those_of_few_images_less():
-    items = [{"source": 0, "kind": kind} for kind, n in (("large", 200), ("enough", 60), ("few", 15)) for _ in range(n)]
-    drawn = Counter(items[index]["kind"] for index in even_sampler(items, 20000, 0))
-    assert drawn["large"] / drawn["enough"] == pytest.approx(1, abs=0.05)
-    assert drawn["few"] / drawn["enough"] == pytest.approx(0.5, abs=0.05)
-
-
-def test_sources_without_kinds_are_drawn_evenly():
-    items = [{"source": source, "kind": ""} for source, n in ((0, 90), (1, 10)) for _ in range(n)]
-    drawn = Counter(items[index]["source"] for index in even_sampler(items, 10000, 0))
-    assert drawn[0] / drawn[1] == pytest.approx(1, abs=0.1)

@@ -36,6 +36,7 @@ def import_head(
         "channels": "BGR",
         "intensity_range": None,
         "resize": 256,
+        "scales": None,
         "tile": None,
         "read_text": True,
     }

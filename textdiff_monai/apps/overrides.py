@@ -20,7 +20,7 @@ _FOLDERS = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "report_dir"
 # Where what stands in the configuration does not tell the type.
 _KINDS: dict[str, Any] = {
     **dict.fromkeys([*_FOLDERS, "backbone", "text_encoder", "checkpoint", "text", "device"], str),
-    **dict.fromkeys(["resize", "tile", "num_labelled", "max_tokens", "noise_seed"], int | None),
+    **dict.fromkeys(["resize", "tile", "num_labelled", "draws", "max_tokens", "noise_seed"], int | None),
     **dict.fromkeys(["amp", "read_text", "mask_padding"], bool),
     **dict.fromkeys(["blocks", "steps"], Sequence[int]),
     "num_classes": int,
@@ -32,7 +32,8 @@ _KINDS: dict[str, Any] = {
     "cache_gib": float,
     "columns": dict | None,
     "group_by": str | None,
-    "mask_colours": dict | None,
+    **dict.fromkeys(["mask_colours", "scales"], dict | None),
+    **dict.fromkeys(["draw_evenly", "start"], str | None),
     "output_ext": str | None,
     "images": str | Sequence[str],
     "norm": str | list,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,8 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer, SlidingWindowInferer
 from monai.utils import convert_to_dst_type
 from torch import Tensor
+
+from textdiff_monai.language.reader import target_of
 
 
 class TextInferer(Inferer):
@@ -26,6 +28,8 @@ class TextInferer(Inferer):
         overlap: of neighbouring windows, as a fraction of ``tile``.
         tiles_per_batch: windows that run at once.
         read_text: False calls the network with the image alone.
+        scales: by target, for sentences that ask for one of these: the image is resized to a square so many times
+            ``resize``, and read in windows of ``resize``; see :func:`~textdiff_monai.language.reader.target_of`.
     """
 
     def __init__(
@@ -35,15 +39,18 @@ class TextInferer(Inferer):
         overlap: float = 0.25,
         tiles_per_batch: int = 4,
         read_text: bool = True,
+        scales: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         if resize is not None and tile is not None:
             raise ValueError("resize takes images whole, tile at their own resolution: give one of them")
-        self.resize, self.read_text = resize, read_text
+        if scales and resize is None:
+            raise ValueError("scales are of the side that images are resized to: give resize as well")
+        self.resize, self.read_text, self.scales = resize, read_text, dict(scales or {})
         self.window = None
-        if tile is not None:
+        if side := tile or (resize if scales else None):
             self.window = SlidingWindowInferer(
-                (tile, tile), tiles_per_batch, overlap, mode="gaussian", padding_mode="replicate"
+                (side, side), tiles_per_batch, overlap, mode="gaussian", padding_mode="replicate"
             )
 
     def __call__(  # type: ignore[override]
@@ -59,16 +66,24 @@ class TextInferer(Inferer):
         if self.window is None:
             return self._like(self._run(images, partial(network, text=texts)), inputs)
         pairs = zip(images.split(1), texts, strict=True)
-        return self._like(torch.cat([self._run(image, partial(network, text=one)) for image, one in pairs]), inputs)
+        return self._like(
+            torch.cat([self._run(image, partial(network, text=one), self._scale(one)) for image, one in pairs]), inputs
+        )
 
-    def _run(self, images: Tensor, network: Callable[..., Tensor]) -> Tensor:
-        if self.window is not None:
-            return self.window(images, network)  # type: ignore[return-value]
-        size = images.shape[-2:]
-        if self.resize is None or tuple(size) == (self.resize, self.resize):
-            return network(images)
-        small = F.interpolate(images, (self.resize, self.resize), mode="bilinear", antialias=True)
-        return F.interpolate(network(small), size, mode="bilinear", align_corners=False)
+    def _scale(self, text: str) -> int:
+        return self.scales.get(target_of(text), 1) if self.scales else 1
+
+    def _run(self, images: Tensor, network: Callable[..., Tensor], scale: int = 1) -> Tensor:
+        if self.resize is None:
+            return network(images) if self.window is None else self.window(images, network)  # type: ignore[return-value]
+        run: Callable[..., Any] = (
+            network if self.window is None or scale == 1 else partial(self.window, network=network)
+        )
+        size, side = images.shape[-2:], self.resize * scale
+        if tuple(size) == (side, side):
+            return run(images)
+        resized = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+        return F.interpolate(run(resized), size, mode="bilinear", align_corners=False)
 
     @staticmethod
     def _like(logits: Tensor, inputs: Tensor) -> Tensor:

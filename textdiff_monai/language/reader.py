@@ -47,6 +47,17 @@ def read(text: str) -> Meaning | None:
     return None
 
 
+def target_of(text: str) -> str:
+    """The target that a text asks for: what :func:`read` says or, in free words, the one that is named first; or ""."""
+    if (meaning := read(text)) is not None:
+        return meaning.target
+    found = (pattern.search(text) for pattern in _mentions())
+    first = min((each for each in found if each), key=lambda each: (each.start(), -len(each[0])), default=None)
+    if first is None:
+        return ""
+    return (_named() | _OTHERS)[first[0].lower()]
+
+
 def _findings(places: str) -> list[Finding]:
     return [
         Finding(side, zone)
@@ -65,6 +76,23 @@ def _place(groups: dict[str, str | None]) -> tuple[str, str]:
 def _pattern(pattern: str) -> re.Pattern[str]:
     asks = "|".join(re.escape(ask) for ask in section("common")["ask"])
     return re.compile(pattern.replace("ASK", f"(?:{asks})"))
+
+
+@cache
+def _mentions() -> list[re.Pattern[str]]:
+    """Names as whole words; abbreviations as they are written, or "he" would bleed."""
+    names = {name for target in read_targets().values() for name in (*target.names, *target.kept_back)}
+    names = {name for name in names if name.lower() in _named()} | set(_OTHERS)
+    short = [name for name in names if len(name) <= 3 or name.isupper()]
+    plain = [name for name in names if name not in short]
+    return [
+        re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, some), key=len, reverse=True))})(?!\w)", flags)
+        for some, flags in ((short, re.NOFLAG), (plain, re.IGNORECASE))
+    ]
+
+
+# Named without saying which: a name that :func:`read` does not take for a whole meaning.
+_OTHERS = {"lung": LUNG, "lungs": LUNG, "nuclei": NUCLEI, "nucleus": NUCLEI, "opacity": OPACITY, "opacities": OPACITY}
 
 
 @cache

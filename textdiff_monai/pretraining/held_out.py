@@ -15,8 +15,9 @@ from torch import Tensor
 
 from textdiff_monai.data.files import read_rows, write_rows
 from textdiff_monai.pretraining.diffusion import Denoiser
-from textdiff_monai.pretraining.views import ToBytesd, from_bytes, squeezed
+from textdiff_monai.pretraining.views import ToBytesd, from_bytes
 from textdiff_monai.transforms.preprocessing import loading
+from textdiff_monai.transforms.scales import squeezed
 
 
 class HeldOutLoss:

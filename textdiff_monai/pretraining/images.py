@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.utils.data import WeightedRandomSampler
-
 from textdiff_monai.data.layouts import load_images
 from textdiff_monai.data.problems import DataError
-
-_ENOUGH = 60  # images of a kind that may be drawn as often as any other kind
 
 
 def unlabelled_images(
@@ -38,16 +31,3 @@ def unlabelled_images(
             raise DataError(source, [f"{source}: no images to learn from; its rows are of other splits than train"])
         items.extend({"image": image, "source": index, "kind": kind} for image, kind in kinds.items())
     return items
-
-
-def even_sampler(items: Sequence[Mapping[str, Any]], num_samples: int, seed: int) -> WeightedRandomSampler:
-    """Draws ``num_samples`` items an epoch, every kind or source as often as any other, whatever their sizes.
-
-    Images whose kind is told are drawn by kind, and others by source. A kind of few images would be learned by heart:
-    one of n < 60 images is drawn sqrt(n / 60) times as often as a larger one.
-    """
-    groups = [item.get("kind") or item["source"] for item in items]
-    sizes = Counter(groups)
-    shares = {group: min(1.0, math.sqrt(n / _ENOUGH)) if isinstance(group, str) else 1.0 for group, n in sizes.items()}
-    weights = [shares[group] / sizes[group] for group in groups]
-    return WeightedRandomSampler(weights, num_samples, generator=torch.Generator().manual_seed(seed))

@@ -6,13 +6,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 
 from textdiff_monai.data.captions import SYMMETRIES
+from textdiff_monai.transforms.scales import squeezed
 from textdiff_monai.transforms.symmetry import apply_symmetry
 
 
@@ -75,8 +75,3 @@ class RandViewd(Randomizable, MapTransform):
         side = longest if longest <= self.size else self.R.randint(self.size, longest + 1)
         top, left = self.R.randint(height - side + 1), self.R.randint(width - side + 1)
         return image[..., top : top + side, left : left + side]
-
-
-def squeezed(view: Tensor, size: int) -> Tensor:
-    """(C, H, W) squeezed to (C, size, size)."""
-    return F.interpolate(view[None], (size, size), mode="bilinear", antialias=True)[0]

@@ -24,6 +24,7 @@ from torch import Tensor
 from textdiff_monai.data.captions import SYMMETRIES
 from textdiff_monai.transforms.loading import LoadPictured, MaskReader, PictureReader
 from textdiff_monai.transforms.picture import ToInputd
+from textdiff_monai.transforms.scales import SqueezeToSquared
 from textdiff_monai.transforms.symmetry import RandSymmetryd
 from textdiff_monai.transforms.tiles import RandTiled
 from textdiff_monai.transforms.wording import RandTextd, RandWordingd
@@ -54,6 +55,7 @@ def preprocessing(
     channels: str = "RGB",
     intensity_range: Sequence[float] | None = None,
     resize: int | None = None,
+    scales: Mapping[str, int] | None = None,
     grow_labels: bool = False,
     tile: int | None = None,
     tiles_per_image: int = 1,
@@ -71,6 +73,8 @@ def preprocessing(
         channels: "RGB", or "BGR" as the published loader.
         intensity_range: values that become -1 and 1; None as :class:`ToInputd` says.
         resize: side of the square that images and masks are resized to; None keeps the files' pixels.
+        scales: for captions that ask for these targets, the square is so many times as large, and a tile of it of the
+            side ``resize`` is drawn, every other one with the target in it; see :class:`SqueezeToSquared`.
         grow_labels: masks resized bilinearly, then > 0, as published, so that the foreground grows; else to the
             nearest pixel.
         tile: side of square tiles, drawn from a sliding window's; None takes whole images.
@@ -81,8 +85,11 @@ def preprocessing(
         deny: probability that its caption is denied and its mask empty.
     """
     chain: list[Transform] = loading(keys, channels, num_classes, mask_colours, intensity_range)
-    if resize is not None:
-        chain += _resizing(keys, resize, grow_labels)
+    if resize is not None and grow_labels:
+        chain += _published_resizing(keys, resize)
+    elif resize is not None:
+        chain.append(SqueezeToSquared(keys, resize, scales))
+        chain += [RandTiled(keys, resize, occupied=0.5)] if scales else []
     if tile is not None:
         chain += [
             SpatialPadd(keys, (tile, tile), mode="edge"),
@@ -103,13 +110,11 @@ def preprocessing(
     return Compose(chain)
 
 
-def _resizing(keys: Sequence[str], side: int, grow_labels: bool) -> list[Transform]:
-    # Published: bilinear without a low-pass filter. Otherwise shrinking is anti-aliased.
-    steps: list[Transform] = [Resized("image", (side, side), mode="bilinear", anti_aliasing=not grow_labels)]
-    if "label" in keys and grow_labels:
+def _published_resizing(keys: Sequence[str], side: int) -> list[Transform]:
+    """Bilinear without a low-pass filter, masks too."""
+    steps: list[Transform] = [Resized("image", (side, side), mode="bilinear")]
+    if "label" in keys:
         steps += [Resized("label", (side, side), mode="bilinear", dtype=torch.float32), Lambdad("label", _foreground)]
-    elif "label" in keys:
-        steps += [Resized("label", (side, side), mode="nearest-exact")]
     return steps
 
 

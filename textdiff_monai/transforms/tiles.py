@@ -21,16 +21,31 @@ class RandTiled(Randomizable, MapTransform):
         tile: side of the square.
         count: tiles drawn, each as likely, with replacement; the result is a list of as many items.
         overlap: of neighbouring tiles, as a fraction of ``tile``; that of :class:`~textdiff_monai.TextInferer`.
+        occupied: share of the draws that are made among tiles with a target in them, where there are any.
+        label_key: the mask, for ``occupied``.
     """
 
-    def __init__(self, keys: KeysCollection, tile: int, count: int = 1, overlap: float = 0.25) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        tile: int,
+        count: int = 1,
+        overlap: float = 0.25,
+        occupied: float = 0.0,
+        label_key: str = "label",
+    ) -> None:
         MapTransform.__init__(self, keys)
         self.tile, self.count, self.stride = tile, count, int(tile * (1 - overlap))
+        self.occupied, self.label_key = occupied, label_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:  # type: ignore[override]
         first = next(iter(self.key_iterator(dict(data))))
         tiles = dense_patch_slices(data[first].shape[-2:], (self.tile, self.tile), (self.stride, self.stride))
-        drawn = [tiles[self.R.randint(len(tiles))] for _ in range(self.count)]
+        full = [each for each in tiles if data[self.label_key][:, *each].any()] if self.occupied else []
+        drawn = []
+        for _ in range(self.count):
+            some = full if full and self.R.random_sample() < self.occupied else tiles
+            drawn.append(some[self.R.randint(len(some))])
         return [
             {**data, **{key: data[key][:, rows, columns] for key in self.key_iterator(dict(data))}}
             for rows, columns in drawn

@@ -1,0 +1,41 @@
+"""Training that begins with the weights of a head trained before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from textdiff_monai.networks.recipe import read_recipe
+
+_RECIPE = "recipe."
+
+
+def start_from(network: nn.Module, checkpoint: str | Path) -> None:
+    """Loads a head's weights into a network, whose own recipe stays.
+
+    Size, classes' names and intensities may be others than the head was trained with; its shape and the features that
+    it reads may not.
+
+    Args:
+        network: a TextDiff.
+        checkpoint: the ``model.pt`` of a training.
+
+    Raises:
+        FileNotFoundError: for a file that does not exist.
+        ValueError: for a file that is no checkpoint, or a head of another shape.
+    """
+    read_recipe(checkpoint)
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    weights = {name: weight for name, weight in saved.items() if not name.startswith(_RECIPE)}
+    own = {name: weight for name, weight in network.state_dict().items() if not name.startswith(_RECIPE)}
+    shapes = ({name: tuple(weight.shape) for name, weight in each.items()} for each in (weights, own))
+    there, here = shapes
+    if other := sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):
+        name = other[0]
+        raise ValueError(
+            f"{checkpoint}: a head of another shape cannot be started from: {name} is {there.get(name, 'not')} there, "
+            f"{here.get(name, 'not')} here; give the blocks, steps, head, classes and encoders that it was trained with"
+        )
+    network.load_state_dict(weights, strict=False)
