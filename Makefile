@@ -1,12 +1,13 @@
 # Everything on a machine with Python only: `make demo`, `make test`.
 PYTHON ?= python3
+CONFIG ?= adm-256
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LABEL := .venv-label
 LABEL_READY := $(LABEL)/.ready
 
-.PHONY: venv demo test test-all test-label check format
+.PHONY: venv demo test test-all test-label benchmark check format
 
 venv: $(READY)
 
@@ -34,6 +35,10 @@ $(LABEL_READY): setup.cfg constraints-label.txt
 
 test-label: $(LABEL_READY)
 	$(LABEL)/bin/python -m pytest -m label tests/apps/label
+
+benchmark: $(READY)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[plot]"
+	$(BIN)/python -m benchmarks --config $(CONFIG) --out benchmark.json
 
 check: $(READY)
 	$(BIN)/ruff format --check .

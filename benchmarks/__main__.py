@@ -1,4 +1,4 @@
-"""``python -m benchmarks --config tiny --out benchmark.json``, from the repository: benchmarks are not installed."""
+"""``python -m benchmarks --config adm-256 --out benchmark.json``, from the repository: benchmarks are not installed."""
 
 import fire
 

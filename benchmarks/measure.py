@@ -17,24 +17,15 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from textdiff_monai.fast.memory import return_freed_memory
-from textdiff_monai.fast.products import product
+from textdiff_monai.fast.head import linear
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Operations that PyTorch's counter does not know, from the shapes of their arguments, two a multiply-add.
+# What PyTorch's counter does not know, from the shapes of its arguments, two a multiply-add.
 _ALSO_COUNTED: dict[Any, Callable[..., int]] = {
-    torch.ops.aten.addmm_: lambda total, a, b, **_: 2 * a[0] * a[1] * b[1],
-    torch.ops.aten.baddbmm_: lambda total, a, b, **_: 2 * a[0] * a[1] * a[2] * b[2],
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
         lambda query, key, *_, **__: 4 * math.prod(query) * key[-2]
     ),
 }
-if hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
-    _ALSO_COUNTED[torch.ops.mkldnn._convolution_pointwise] = lambda image, weight, *_, **__: (
-        2 * math.prod(image[2:]) * math.prod(weight)
-    )
-if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-    _ALSO_COUNTED[torch.ops.mkldnn._linear_pointwise] = lambda input, weight, *_, **__: 2 * math.prod(input) * weight[0]
 
 
 def side_by_side(jobs: Mapping[str, Callable[[], Any]], repeats: int, device: torch.device) -> dict[str, float]:
@@ -62,24 +53,13 @@ def _seconds(job: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - begin
 
 
-def matrix_products(dtype: torch.dtype, device: torch.device) -> tuple[Callable[[], None], int]:
-    """Large square products by the faster library, as many as show a machine's rate, and their multiply-adds."""
-    # Precisions that a CPU lacks are emulated, hundreds of times slower.
-    side = 8192 if device.type == "cuda" else 2048 if dtype == torch.float32 else 512
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    repeats = 4
-
-    def run() -> None:
-        for _ in range(repeats):
-            product(a, b)
-
-    return run, repeats * side**3
-
-
 def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
     """Multiply-adds a second of large square products; the best of several."""
-    products, count = matrix_products(dtype, device)
-    return count / min(_seconds(products, device) for _ in range(4))
+    # Precisions that a CPU lacks are emulated, hundreds of times slower.
+    side = 8192 if device.type == "cuda" else 2048 if dtype == torch.float32 else 512
+    a, b = (torch.randn(1, side, side, device=device).to(dtype) for _ in range(2))
+    with torch.no_grad():
+        return side**3 / min(_seconds(lambda: linear(a, b[0]), device) for _ in range(8))
 
 
 def multiply_adds(job: Callable[[], Tensor]) -> tuple[Tensor, int]:
@@ -111,7 +91,6 @@ def peak_bytes(job: Callable[[], Any], device: torch.device) -> int | None:
         before = torch.cuda.memory_allocated(device)
         job()
         return torch.cuda.max_memory_allocated(device) - before
-    return_freed_memory()  # what was freed before would hide what is taken now
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
         before = _resident("VmRSS")

@@ -36,8 +36,8 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
         color=[colours[name.split("_")[0]] for name in reversed(names)],
     )
     parts.set(xlabel="seconds", title="training, an image")
-    lines(sizes, growth["inference_seconds_per_image_by_size"], "size", "side in pixels", "inference, an image")
-    rows = growth["training_seconds_per_image_by_epochs"]
+    lines(sizes, growth["inference_seconds_by_size"], "size", "side in pixels", "inference, an image")
+    rows = growth["training_seconds_by_epochs"]
     lines(epochs, rows, "epochs", "epochs", "training, an image, all epochs")
     if report["training_memory_bytes"]:
         used = report["training_memory_bytes"]

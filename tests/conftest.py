@@ -14,7 +14,6 @@ from PIL import Image
 from transformers import BertConfig, BertModel
 
 from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, bundle_root
-from textdiff_monai.fast import convolution, products, residual
 from textdiff_monai.pretraining.vocabulary import characters, tokenizer_of
 
 
@@ -43,17 +42,6 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-@pytest.fixture(params=["onednn", "blas"])
-def library(request, monkeypatch):
-    """What computes matrix products, small ones too: both of what there is, whichever is faster on this machine."""
-    if request.param == "onednn" and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        pytest.skip("PyTorch without oneDNN")
-    for module in (products, convolution):
-        monkeypatch.setattr(module, "onednn_is_faster", lambda: request.param == "onednn")
-    monkeypatch.setattr(products, "_FEW", 0)
-    return request.param
 
 
 @pytest.fixture(scope="session")
@@ -102,18 +90,6 @@ def network(unet_folder, bert_folder):
     backbone = DiffusionBackbone(unet_folder, blocks=(1, 3), steps=(50, 250))
     head = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": (8, 8)}
     return TextDiff(backbone, TextEncoder(bert_folder), head=head).eval()
-
-
-@pytest.fixture
-def _short_convolutions_of_small_maps(monkeypatch):
-    """Every way to compute a convolution is taken by small tensors."""
-    limits = {"CHANNELS": 2, "_SMALL": 16, "_MANY": 12, "_BAND": 144, "_WIDE_BAND": 216}
-    limits |= {"_GATHERED": 1000, "_FILTERS": 700, "_SCORES": range(64, 1000)}
-    for name, value in limits.items():
-        monkeypatch.setattr(convolution, name, value)
-    monkeypatch.setattr(residual, "_STRIP", 4)
-    ways = convolution._WINOGRAD.values()
-    monkeypatch.setattr(convolution, "_WINOGRAD", dict(zip((32, 24), ways, strict=True)))
 
 
 @pytest.fixture(scope="session")

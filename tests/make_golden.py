@@ -8,21 +8,24 @@ import time
 from pathlib import Path
 
 import numpy as np
-import plain
 import torch
-from published import adm_shapes, fill, head_shapes
+
+from benchmarks import published
+from benchmarks.stand_ins import adm_shapes, fill, head_shapes
+
+SIZE = (256, 256)
 
 
 def make(folder, name, options, seed=0):
     """Write ``name.npz`` and ``name.json``: features, logits, five training steps, from weights filled by name."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 32, 32, generator=generator)
-    image = torch.nn.functional.interpolate(coarse, (256, 256), mode="bilinear") * 2 - 1
+    image = torch.nn.functional.interpolate(coarse, SIZE, mode="bilinear") * 2 - 1
     label = (image.mean(1) > 0).long()
     text = torch.randn(1, 10, 768, generator=generator)
-    noise = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(40))
+    noise = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(40))
     with torch.no_grad():
-        maps = plain.features(fill(adm_shapes(options)), image, noise, options)
+        maps = published.features(fill(adm_shapes(options)), image, noise, options)
     numbers = {"image": image, "text": text, "label": label.to(torch.uint8), "noise": noise}
     for k, feature in enumerate(maps):
         numbers[f"feature{k}_mean"] = feature.double().mean((0, 2, 3))
@@ -30,16 +33,16 @@ def make(folder, name, options, seed=0):
     state = fill(head_shapes([feature.shape[1] for feature in maps]))
     parameters = [tensor.requires_grad_() for key, tensor in state.items() if key.endswith(("weight", "bias"))]
     with torch.no_grad():
-        numbers["logits"] = plain.head(state, maps, text)
+        numbers["logits"] = published.head(state, maps, text, SIZE)
     optimizer, losses = torch.optim.Adam(parameters, lr=1e-4), []
     for _ in range(5):
         optimizer.zero_grad()
-        value = plain.loss(plain.head(state, maps, text, training=True), label)
+        value = published.loss(published.head(state, maps, text, SIZE, training=True), label)
         value.backward()
         optimizer.step()
         losses.append(value.item())
     with torch.no_grad():
-        numbers["logits_after_training"] = plain.head(state, maps, text)
+        numbers["logits_after_training"] = published.head(state, maps, text, SIZE)
     options["dim"] = [feature.shape[1] // len(options["steps"]) for feature in maps]
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / f"{name}.npz", train_losses=losses, **{k: v.numpy() for k, v in numbers.items()})

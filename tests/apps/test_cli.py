@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import adm_shapes, fill, head_shapes
 
+from benchmarks.stand_ins import adm_shapes, fill, head_shapes
 from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, bundle_root, load_datalist, read_recipe
 from textdiff_monai.apps.cli import VERBS, main, prepared
 from textdiff_monai.apps.options import UsageError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DModel
-from published import MULTIPLIERS, adm_shapes, fill, head_shapes
 
+from benchmarks.stand_ins import MULTIPLIERS, adm_shapes, fill, head_shapes
 from textdiff_monai import DiffusionBackbone, SegmentationHead, import_adm, load_published_head
 
 HEAD_CHANNELS = 16

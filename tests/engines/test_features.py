@@ -54,7 +54,7 @@ def test_an_image_that_a_batch_holds_several_times_is_computed_once(cached, unet
     batch = torch.cat([one, two, one])
     backbone = cached()
     for scale, expected in zip(backbone(batch), DiffusionBackbone(unet_folder, **OPTIONS)(batch), strict=True):
-        torch.testing.assert_close(scale, expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(scale, expected, rtol=1e-5, atol=1e-5)
     assert (backbone.cache.computed, backbone.cache.read) == (2, 1)
 
 

@@ -13,7 +13,6 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 from textdiff_monai import DiffusionBackbone
-from textdiff_monai.fast import activations
 
 PLAIN = {
     "sample_size": 32,
@@ -134,23 +133,9 @@ def test_an_image_has_the_same_features_alone_and_in_a_batch(unet_folder):
     assert_same([feature[2:] for feature in repeated], [feature[:1] for feature in together])
 
 
-@pytest.mark.parametrize("name", UNETS)
-@pytest.mark.parametrize(("values", "samples"), [(1, [1, 1, 1, 1]), (3500, [3, 1]), (10**9, [4])])
-def test_large_maps_are_made_a_few_at_a_time_and_features_stay_the_same(values, samples, name, tmp_path, monkeypatch):
-    folder, image = save_unet(tmp_path / "unet", **UNETS[name]), picture(2, UNETS[name].get("in_channels", 3), 8, 16)
-    last = number_of_blocks(UNet2DModel.from_pretrained(folder)) - 1
-    backbone, seen = DiffusionBackbone(folder, blocks=(last, 0), steps=(10, 500)), []
-    expected = backbone(image)
-    monkeypatch.setattr(activations, "_AT_ONCE_ON_CPU", values)
-    backbone.unet.conv_in.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-    assert_same(backbone(image), expected)
-    assert seen == samples
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-def test_a_trace_of_one_image_takes_batches(unet_folder, monkeypatch):
+def test_a_trace_of_one_image_takes_batches(unet_folder):
     backbone = DiffusionBackbone(unet_folder, blocks=(0, 3), steps=(50, 250))
-    monkeypatch.setattr(activations, "_AT_ONCE_ON_CPU", 4000)
     trace = torch.jit.trace(backbone, picture(1, 3, 8, 16), check_trace=False)
     images = picture(5, 3, 8, 16)
     assert_same(trace(images), backbone(images))

@@ -19,8 +19,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from textdiff_monai.fast.memory import return_freed_memory
-
 _SUFFIX = ".safetensors"
 _GIB = 2**30
 _logger = logging.getLogger(__name__)
@@ -79,8 +77,6 @@ class FeatureCache:
         keys = [self._key(image, identity) for image in images.detach().cpu()]
         found = {key: self._load(key) for key in dict.fromkeys(keys)}  # a batch may hold an image several times
         missing = [keys.index(key) for key, maps in found.items() if maps is None]
-        if missing and images.device.type == "cpu":
-            return_freed_memory()  # by the training step before
         for index in missing:  # one by one: in a batch the last bits depend on the neighbours
             fresh = [scale.detach()[0].to("cpu", torch.float32) for scale in compute(images[index : index + 1])]
             found[keys[index]] = self._store(keys[index], [self._packed(scale) for scale in fresh])

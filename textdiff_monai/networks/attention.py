@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
-
-from textdiff_monai.fast.folding import fold_tokens
-from textdiff_monai.fast.products import linear
 
 
 class ImageTextAttention(nn.Module):
@@ -29,38 +23,14 @@ class ImageTextAttention(nn.Module):
 
     def forward(self, pixels: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
         """What pixels (B, N, C) find in tokens (B, L, D), of which those may be seen whose mask (B, L) is True."""
-        return self.read(text, mask)(pixels)
+        queries, keys, values = map(self.split, (self.to_q(pixels), self.to_k(text), self.to_v(text)))
+        seen = None if mask is None else mask[:, None, None, :]
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
+        return self.norm(self.to_out(attended.transpose(1, 2).flatten(2)))
 
-    def read(
-        self, text: Tensor, mask: Tensor | None = None, branch: nn.LayerNorm | None = None
-    ) -> Callable[[Tensor], Tensor]:
-        """Read a sentence once, for any number of pixels.
-
-        Args:
-            text: (B, L, D).
-            mask: (B, L), True where a token may be seen; None: all of them.
-            branch: with a norm, the attention becomes a residual branch that begins with it.
-
-        Returns:
-            ``attended``, from pixels (B, N, C) to as many; or ``pixels + attended(branch(pixels))``.
-        """
-        keys, values = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.to_k(text), self.to_v(text)))
-        if text.shape[1] < keys.shape[-1]:
-            tokens = fold_tokens(keys, values, mask, branch, self.to_q, self.to_out, self.norm)
-
-            def attend(pixels: Tensor) -> Tensor:
-                return tokens.attended(pixels) if branch is None else tokens.branch(pixels, branch.eps)
-        else:
-            seen = None if mask is None else mask[:, None, None, :]
-
-            def attend(pixels: Tensor) -> Tensor:
-                queries = self.to_q(pixels if branch is None else branch(pixels))
-                queries = queries.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-                attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
-                attended = self.norm(self.to_out(attended.transpose(1, 2).flatten(2)))
-                return attended if branch is None else pixels + attended
-
-        return attend
+    def split(self, tokens: Tensor) -> Tensor:
+        """(B, L, heads x c) to (B, heads, L, c)."""
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class ImageTextBlock(nn.Module):
@@ -77,17 +47,6 @@ class ImageTextBlock(nn.Module):
 
     def forward(self, pixels: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
         """pixels (B, N, C), text (B, L, D), mask (B, L); returns (B, N, C)."""
-        return self.read(text, mask)(pixels)
-
-    def read(self, text: Tensor, mask: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-        """Read a sentence (B, L, D) once; returns the block as a function of pixels (B, N, C)."""
-        first = self.attention1.read(text, mask, branch=self.norm1)
-        second = self.attention2.read(text, mask, branch=self.norm2)
-
-        def attend(pixels: Tensor) -> Tensor:
-            pixels = second(first(pixels))
-            # Cheap enough to be computed again in the backward pass rather than kept for it.
-            active = checkpoint(lambda x: F.gelu(self.norm3(x)), pixels, use_reentrant=False, preserve_rng_state=False)
-            return pixels + linear(active, self.linear.weight, self.linear.bias)
-
-        return attend
+        pixels = pixels + self.attention1(self.norm1(pixels), text, mask)
+        pixels = pixels + self.attention2(self.norm2(pixels), text, mask)
+        return pixels + self.linear(F.gelu(self.norm3(pixels)))

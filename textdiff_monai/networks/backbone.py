@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
-from torch import Tensor
+from diffusers.models.resnet import ResnetBlock2D
+from torch import Tensor, nn
 
-from textdiff_monai.fast.activations import decoder_activations
 from textdiff_monai.networks.frozen import Frozen, content_hash
 
 # Options that change what the weights compute and cannot be told from the weights' shapes.
@@ -129,21 +128,15 @@ class DiffusionBackbone(Frozen):
         return self.cache(image, self.identity, self._compute)
 
     def _compute(self, image: Tensor) -> list[Tensor]:
-        """All time steps as one batch, or one after the other where a GPU's memory is short."""
-        with contextlib.suppress(torch.OutOfMemoryError):
-            return self._at(image, self.steps)
-        per_step = [self._at(image, (step,)) for step in self.steps]
-        return [torch.cat(maps, dim=1) for maps in zip(*per_step, strict=True)]
-
-    def _at(self, image: Tensor, steps: Sequence[int]) -> list[Tensor]:
-        """The chosen blocks' activations at some time steps, on channels (B, steps x C, h, w)."""
-        signal = self.alphas_cumprod[list(steps)][:, None, None, None, None]
+        """Activations of every step, concatenated on channels."""
         noise = self.noise(*image.shape[-2:]).to(image)
-        noisy = signal.sqrt().to(image) * image + (1 - signal).sqrt().to(image) * noise  # (steps, B, C, H, W)
-        times = torch.tensor(steps, device=image.device).repeat_interleave(image.shape[0])
-        maps = decoder_activations(self.unet, noisy.flatten(0, 1), times, self.blocks)
-        together = (scale.unflatten(0, noisy.shape[:2]).transpose(0, 1).flatten(1, 2) for scale in maps)
-        return [scale.contiguous(memory_format=torch.channels_last) for scale in together]
+        per_step = []
+        for step in self.steps:
+            kept = self.alphas_cumprod[step]
+            noisy = kept.sqrt().to(image) * image + (1 - kept).sqrt().to(image) * noise
+            per_step.append(decoder_activations(self.unet, noisy, step, self.blocks))
+        maps = [torch.cat(scale, dim=1) for scale in zip(*per_step, strict=True)]
+        return [scale.contiguous(memory_format=torch.channels_last) for scale in maps]
 
     def _check(self, source: Any, train_steps: int) -> None:
         units = sum(len(block.resnets) for block in self.unet.up_blocks)
@@ -165,6 +158,49 @@ class DiffusionBackbone(Frozen):
                 f"image of {image.shape[-2]} x {image.shape[-1]} pixels: this UNet needs multiples of {self.divisor}; "
                 f"resize or pad to a height of {near[0]} and a width of {near[1]}"
             )
+
+
+def decoder_activations(unet: UNet2DModel, noisy: Tensor, step: int, blocks: Sequence[int]) -> list[Tensor]:
+    """Outputs of decoder units at a time step; what comes after the last of them is never computed.
+
+    Args:
+        unet: of plain and attention blocks, without class embedding.
+        noisy: (B, C, H, W), in the range that the UNet was trained on.
+        step: the diffusion time step.
+        blocks: numbers of the units, as :class:`DiffusionBackbone` has them.
+
+    Returns:
+        One map (B, C_b, h_b, w_b) for each of ``blocks``.
+    """
+    time = unet.time_embedding(unet.time_proj(torch.tensor([step], device=noisy.device)).to(unet.dtype))
+    hidden = unet.conv_in(2 * noisy - 1 if unet.config["center_input_sample"] else noisy)
+    skips = [hidden]
+    for level in unet.down_blocks:
+        hidden, outputs = level(hidden, time)
+        skips += outputs
+    if unet.mid_block is not None:
+        hidden = unet.mid_block(hidden, time)
+    found = {}
+    for block, unit in enumerate(_decoder_units(unet)[: max(blocks) + 1]):
+        hidden = torch.cat([hidden, skips.pop()], dim=1)
+        for module in unit:
+            hidden = module(hidden, time) if isinstance(module, ResnetBlock2D) else module(hidden)
+        if block in blocks:
+            found[block] = hidden
+    return [found[block] for block in blocks]
+
+
+def _decoder_units(unet: UNet2DModel) -> list[list[nn.Module]]:
+    """Modules that are applied in turn, for each unit: a residual block, maybe attention, maybe upsampling."""
+    units = []
+    for level in unet.up_blocks:
+        units += [[resnet] for resnet in level.resnets]
+        for unit, attention in zip(
+            units[-len(level.resnets) :], getattr(level, "attentions", None) or (), strict=False
+        ):
+            unit.append(attention)
+        units[-1] += level.upsamplers or ()
+    return units
 
 
 def _multiples_near(side: int, divisor: int) -> str:

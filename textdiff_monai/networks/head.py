@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
 
-from textdiff_monai.fast.products import linear
-from textdiff_monai.fast.upsampling import Strip, conv_of_upsampled, nine_mixes
 from textdiff_monai.networks.attention import ImageTextBlock
-
-# Pixels that a CPU works on at once: what it makes of them should stay in its caches.
-_CACHED = 4096
 
 
 class SegmentationHead(nn.Module):
@@ -79,34 +76,17 @@ class SegmentationHead(nn.Module):
         Returns:
             (B, num_classes, *size)
         """
-        # Published: every map is upsampled, all are concatenated, then convolved.
-        convolution: nn.Conv2d = self.classifier[0]  # type: ignore[assignment]
-        assert convolution.bias is not None
-        strips = self._strips(features, self.attention.read(text, mask), convolution.weight)
-        height, width = size
-        return self.classifier[1:](conv_of_upsampled(strips, convolution.bias, (height, width)))
+        attended = []
+        for scale, project in zip(features, self.projections(), strict=True):
+            pixels = self.attention(project(scale).flatten(2).transpose(1, 2), text, mask)
+            pixels = pixels.transpose(1, 2).unflatten(-1, scale.shape[-2:])
+            attended.append(F.interpolate(pixels, tuple(size), mode="bilinear", align_corners=False))
+        return self.classifier(torch.cat(attended, dim=1))
 
-    def _strips(
-        self, features: Sequence[Tensor], attend: Callable[[Tensor], Tensor], kernel: Tensor
-    ) -> Iterator[Strip]:
-        """Attended maps, a few rows at a time: pixels do not depend on each other, and a CPU's caches are small."""
-        for index, (scale, part) in enumerate(zip(features, kernel.chunk(len(features), dim=1), strict=True)):
-            mixes = nine_mixes(part)
-            batch, _, height, width = map(int, scale.shape)
-            rows = max(1, _CACHED // (batch * width)) if scale.device.type == "cpu" else height
-            project = self._projection(index)
-            for top in range(0, height, rows):
-                pixels = scale[:, :, top : top + rows].flatten(2).transpose(1, 2)
-                yield Strip(attend(project(pixels)), mixes, width, height, top)
-
-    def _projection(self, index: int) -> Callable[[Tensor], Tensor]:
-        """Brings pixels (B, N, C_i) of a scale to the attention's width."""
-        shared = self.shared[index - 1] if index else None
-        convolution = self.project_later[shared] if shared else nn.Identity() if index else self.project_first
-        if not isinstance(convolution, nn.Conv2d):
-            return convolution
-        weight, bias = convolution.weight.flatten(1), convolution.bias
-        return lambda pixels: linear(pixels, weight, bias)
+    def projections(self) -> list[nn.Module]:
+        """What brings each scale to the attention's width."""
+        later = [self.project_later[width] if width else nn.Identity() for width in self.shared]
+        return [self.project_first, *later]
 
 
 def _initialise(module: nn.Module, channels: int) -> None:

@@ -9,10 +9,11 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
-from textdiff_monai.networks.backbone import DiffusionBackbone
+from textdiff_monai.fast.convolution import ShortConvolutions
+from textdiff_monai.fast.head import short_logits
 from textdiff_monai.networks.head import SegmentationHead
+from textdiff_monai.networks.interfaces import ImageBackbone, SentenceEncoder
 from textdiff_monai.networks.recipe import Recipe
-from textdiff_monai.networks.text_encoder import TextEncoder
 
 
 class TextDiff(nn.Module):
@@ -25,23 +26,27 @@ class TextDiff(nn.Module):
         head: more options of :class:`~textdiff_monai.SegmentationHead` (the paper's by default).
         autocast: "bfloat16" or "float16", the precision of what autocast lowers, on whatever device the images are
             (MONAI's own workflows know CUDA alone). None changes nothing; a trace is in float32.
+        fast: computes the same with fewer multiplications and less memory (:mod:`textdiff_monai.fast`); False computes
+            everything as the paper tells it, and so do traces and compiled networks.
         recipe: what checkpoints say besides of how pixels and words reach the network; what the arguments above decide
             is added to it.
     """
 
     def __init__(
         self,
-        backbone: DiffusionBackbone,
-        text_encoder: TextEncoder,
+        backbone: ImageBackbone,
+        text_encoder: SentenceEncoder,
         num_classes: int = 2,
         head: dict[str, Any] | None = None,
         autocast: str | None = None,
+        fast: bool = True,
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__()
         if autocast not in (None, "bfloat16", "float16"):
             raise ValueError(f"autocast is {autocast!r}: expected 'bfloat16', 'float16' or None")
         self.autocast: torch.dtype | None = None if autocast is None else getattr(torch, autocast)
+        self.fast = fast
         self.recipe = recipe or Recipe()  # first, so that nothing is loaded before it has agreed
         self.backbone = backbone
         self.text_encoder = text_encoder
@@ -54,10 +59,13 @@ class TextDiff(nn.Module):
     def _options(self) -> dict[str, Any]:
         """What rebuilds this network, by the names of the configurations' options, and its frozen branches' hashes."""
         images, words, head = dict(self.backbone.identity), dict(self.text_encoder.identity), dict(self.head.options)
-        options = {name: images.pop(name) for name in ("blocks", "steps", "noise_seed")}
-        options |= {"max_tokens": words.pop("max_length"), "mask_padding": words.pop("mask_padding")}
-        options |= {"norm": head.pop("norm"), "head": head}
-        return options | {"encoders": {"backbone": images, "text_encoder": words}}
+        options: dict[str, Any] = {
+            name: images.pop(name) for name in ("blocks", "steps", "noise_seed") if name in images
+        }
+        names = {"max_length": "max_tokens", "mask_padding": "mask_padding"}
+        options |= {names[name]: words.pop(name) for name in names if name in words}
+        norm = head.pop("norm")
+        return options | {"norm": norm, "head": head, "encoders": {"backbone": images, "text_encoder": words}}
 
     def forward(
         self, image: Tensor, text: str | Sequence[str] | Tensor | None = None, text_mask: Tensor | None = None
@@ -81,9 +89,16 @@ class TextDiff(nn.Module):
         embeddings, mask = self._read(text, text_mask, image.shape[0])
         mask = None if mask is None else mask.to(image.device)
         if self.autocast is None or torch.jit.is_tracing():
-            return self.head(self.backbone(image), embeddings.to(image.device), mask, image.shape[-2:])
+            return self._logits(image, embeddings.to(image.device), mask)
         with torch.autocast(image.device.type, self.autocast):
-            return self.head(self.backbone(image), embeddings.to(image.device), mask, image.shape[-2:]).float()
+            return self._logits(image, embeddings.to(image.device), mask).float()
+
+    def _logits(self, image: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
+        if not self.fast or torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return self.head(self.backbone(image), text, mask, image.shape[-2:])
+        with ShortConvolutions():
+            features = self.backbone(image)
+        return short_logits(self.head, features, text, mask, image.shape[-2:])
 
     def _read(self, text: Any, mask: Tensor | None, batch: int) -> tuple[Tensor, Tensor | None]:
         if isinstance(text, Tensor):

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+Shapes = dict[str, tuple[int, ...]]
 
 # guided-diffusion's channel multipliers by image size.
 MULTIPLIERS = {512: (0.5, 1, 1, 2, 2, 4, 4), 256: (1, 1, 2, 2, 4, 4), 128: (1, 1, 2, 3, 4), 64: (1, 2, 3, 4)}
 
 
-def fill(shapes):
+def fill(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """A state dict whose tensors depend on their names and shapes alone."""
     return {name: _tensor(name, shape) for name, shape in shapes.items()}
 
 
-def _tensor(name, shape):
+def _tensor(name: str, shape: tuple[int, ...]) -> Tensor:
     if name.endswith(("running_mean", "num_batches_tracked")):
         return torch.zeros(shape, dtype=torch.long if name.endswith("tracked") else torch.float)
     if name.endswith("running_var"):
@@ -31,18 +36,18 @@ def _tensor(name, shape):
     return torch.from_numpy(np.asarray(z, dtype=np.float32))
 
 
-def adm_shapes(options):
+def adm_shapes(options: Mapping[str, Any]) -> Shapes:
     """Names and shapes of guided-diffusion's UNet: residual up/downsampling, scale-shift norm, learned sigma."""
     base, size = options["num_channels"], options["image_size"]
     multipliers = [float(m) for m in options["channel_mult"].split(",") if m] or MULTIPLIERS[size]
     attention = [size // resolution for resolution in (32, 16, 8)]
     resnets = 2
-    shapes = {}
+    shapes = Shapes()
 
-    def layer(name, *shape):
+    def layer(name: str, *shape: int) -> None:
         shapes[f"{name}.weight"], shapes[f"{name}.bias"] = shape, shape[:1]
 
-    def resnet(name, inside, out):
+    def resnet(name: str, inside: int, out: int) -> None:
         layer(f"{name}.in_layers.0", inside)
         layer(f"{name}.in_layers.2", out, inside, 3, 3)
         layer(f"{name}.emb_layers.1", 2 * out, 4 * base)
@@ -51,7 +56,7 @@ def adm_shapes(options):
         if inside != out:
             layer(f"{name}.skip_connection", out, inside, 1, 1)
 
-    def attend(name, width):
+    def attend(name: str, width: int) -> None:
         layer(f"{name}.norm", width)
         layer(f"{name}.qkv", 3 * width, width, 1)
         layer(f"{name}.proj_out", width, width, 1)
@@ -94,11 +99,11 @@ def adm_shapes(options):
     return shapes
 
 
-def head_shapes(widths, scales=4):
+def head_shapes(widths: Sequence[int], scales: int = 4) -> Shapes:
     """Names and shapes of a published TextDiff head; widths: channels of its feature maps, steps concatenated."""
-    shapes = {}
+    shapes = Shapes()
 
-    def layer(name, *shape):
+    def layer(name: str, *shape: int) -> None:
         shapes[f"{name}.weight"], shapes[f"{name}.bias"] = shape, shape[:1]
 
     for name, inside, out in (("0", 768 * scales, 128), ("3", 128, 32), ("6", 32, 2)):
