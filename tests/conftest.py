@@ -13,7 +13,12 @@ from diffusers import UNet2DModel
 from PIL import Image
 from transformers import BertConfig, BertModel
 
+<<<<<<< HEAD
 from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, bundle_root
+=======
+from textdiff_monai import DiffusionBackbone, Recipe, TextDiff, TextEncoder, bundle_root
+from textdiff_monai.fast import convolution, products, residual
+>>>>>>> 06425b6 (DICOM and volumes: read slice by slice as they are seen, in segment, inference, checks and training)
 from textdiff_monai.pretraining.vocabulary import characters, tokenizer_of
 
 
@@ -92,6 +97,41 @@ def network(unet_folder, bert_folder):
     return TextDiff(backbone, TextEncoder(bert_folder), head=head).eval()
 
 
+<<<<<<< HEAD
+=======
+@pytest.fixture
+def tiny_head(unet_folder, bert_folder, tmp_path):
+    """Options of inference: a network with random weights, large enough that its masks are mixed."""
+    torch.manual_seed(3)
+    pixels = {"channels": "RGB", "intensity_range": None, "resize": 32, "scales": None, "tile": None, "read_text": True}
+    recipe = Recipe(num_classes=2, class_names=["background", "target"], **pixels)
+    head = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]}
+    head["norm"] = ("instance", {"affine": True})
+    backbone = DiffusionBackbone(unet_folder, (1, 3), (50,))
+    network = TextDiff(backbone, TextEncoder(bert_folder), 2, head, recipe=recipe)
+    for parameter in network.head.parameters():
+        torch.nn.init.normal_(parameter, 0.0, 0.3)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    return {
+        "checkpoint": str(tmp_path / "model.pt"),
+        "backbone": str(unet_folder),
+        "text_encoder": str(bert_folder),
+    }
+
+
+@pytest.fixture
+def _short_convolutions_of_small_maps(monkeypatch):
+    """Every way to compute a convolution is taken by small tensors."""
+    limits = {"CHANNELS": 2, "_SMALL": 16, "_MANY": 12, "_BAND": 144, "_WIDE_BAND": 216}
+    limits |= {"_GATHERED": 1000, "_FILTERS": 700, "_SCORES": range(64, 1000)}
+    for name, value in limits.items():
+        monkeypatch.setattr(convolution, name, value)
+    monkeypatch.setattr(residual, "_STRIP", 4)
+    ways = convolution._WINOGRAD.values()
+    monkeypatch.setattr(convolution, "_WINOGRAD", dict(zip((32, 24), ways, strict=True)))
+
+
+>>>>>>> 06425b6 (DICOM and volumes: read slice by slice as they are seen, in segment, inference, checks and training)
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory):
     """Ten 32 x 40 pictures in the CSV layout: bright discs, of which the caption names one side's as the target."""

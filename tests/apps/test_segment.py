@@ -9,34 +9,16 @@ import monai.bundle
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from textdiff_monai import DiffusionBackbone, Recipe, TextDiff, TextEncoder, bundle_root, read_picture
+from textdiff_monai import bundle_root, read_picture
 from textdiff_monai.apps.segment import segment
 from textdiff_monai.data.files import read_rows
 
-PIXELS = {"channels": "RGB", "intensity_range": None, "resize": 32, "scales": None, "tile": None, "read_text": True}
-HEAD = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]}
-
 
 @pytest.fixture
-def options(unet_folder, bert_folder, tmp_path):
-    """A network with random weights, large enough that its masks are mixed."""
-    torch.manual_seed(3)
-    norm = ("instance", {"affine": True})
-    recipe = Recipe(num_classes=2, class_names=["background", "target"], **PIXELS)
-    network = TextDiff(
-        DiffusionBackbone(unet_folder, (1, 3), (50,)), TextEncoder(bert_folder), 2, HEAD | {"norm": norm}, recipe=recipe
-    )
-    for parameter in network.head.parameters():
-        torch.nn.init.normal_(parameter, 0.0, 0.3)
-    torch.save(network.state_dict(), tmp_path / "model.pt")
-    return {
-        "checkpoint": str(tmp_path / "model.pt"),
-        "backbone": str(unet_folder),
-        "text_encoder": str(bert_folder),
-    }
+def options(tiny_head):
+    return tiny_head
 
 
 def picture(path, height=24, width=40, channels=3):
@@ -49,7 +31,7 @@ def test_an_image_gets_a_mask_a_probability_and_an_overlay_of_its_size(options, 
     image = picture(tmp_path / "case.png")
     (mask,) = segment(str(image), "left lung", str(tmp_path / "out"), **options)
     out = tmp_path / "out"
-    written = ["case_mask.png", "case_overlay.png", "case_probability.png", "results.csv"]
+    written = ["case_mask.png", "case_overlay.png", "case_probability.png", "results.csv", "run.json"]
     assert sorted(p.name for p in out.iterdir()) == written
     assert mask == out / "case_mask.png"
     mask, probability = (np.asarray(Image.open(out / f"case_{name}.png")) for name in ("mask", "probability"))
@@ -133,8 +115,8 @@ def test_the_configuration_marks_the_same_place_too(options, tmp_path):
 def test_the_configuration_writes_the_format_that_is_asked_for(options, tmp_path):
     overrides = {"dataset_dir": str(picture(tmp_path / "a.png")), "output_dir": str(tmp_path / "out"), "device": "cpu"}
     config = f"{bundle_root()}/configs/inference.json"
-    for ending in (".nii.gz", ".png"):
-        monai.bundle.run("run", config_file=config, **options, **overrides, output_ext=ending)
+    for kind in ("nifti", "png"):
+        monai.bundle.run("run", config_file=config, **options, **overrides, output_type=kind)
     masks = [read_picture(tmp_path / "out" / f"a_mask{ending}") for ending in (".nii.gz", ".png")]
     np.testing.assert_array_equal(masks[0].pixels, masks[1].pixels)
 

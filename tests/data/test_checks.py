@@ -16,7 +16,7 @@ from made import save_image, save_lvit, save_mask
 from PIL import Image
 
 from textdiff_monai import DataError, check_datalist, class_indices, load_datalist, read_picture
-from textdiff_monai.data import checks
+from textdiff_monai.data import readers
 
 
 def problems_of_checking(items: Sequence[dict[str, str]], **options: Any) -> list[str]:
@@ -169,8 +169,8 @@ def test_classes_that_no_training_mask_has_are_warned_of(tmp_path: Path) -> None
 
 def test_an_image_of_several_rows_is_opened_once(item: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    read = checks.read_picture
-    monkeypatch.setattr(checks, "read_picture", lambda path: opened.append(Path(path).name) or read(path))
+    found = readers.format_of
+    monkeypatch.setattr(readers, "format_of", lambda path: opened.append(Path(path).name) or found(path))
     check_datalist([item | {"text": text} for text in ("left", "right")], progress=False)
     assert sorted(opened) == ["one.png", "one_mask.png"]
 

@@ -169,16 +169,17 @@ REFUSED = {
     "pages.gif": (lambda path: save(path, GRAY, save_all=True, append_images=[Image.new("L", (9, 6))]), "got 2 pages"),
     "volume.nii.gz": (
         lambda path: save_nifti(path, np.zeros((5, 6, 7), np.int16)),
-        r"expected one 2D slice, got the shape \(5, 6, 7\); give single slices",
+        r"expected one 2D slice, got a volume of 7 slices; give single slices",
     ),
     "times.nii": (lambda path: save_nifti(path, np.zeros((5, 6, 1, 3), np.int16)), r"got the shape \(5, 6, 1, 3\)"),
+    "a.npy": (lambda path: path.touch(), "expected a file of one of the kinds .nii.gz, .nii, .png"),
     "complex.nii": (lambda path: save_nifti(path, np.zeros((5, 6), np.complex64)), "complex numbers; save their"),
     "nan.nii": (
         lambda path: save_nifti(path, np.array([[0, np.nan], [np.inf, 1]], np.float32)),
         r"2 of 4 values are no numbers \(NaN or infinite\); write others there",
     ),
     "nan.tif": (lambda path: save(path, np.full((2, 2), np.nan, np.float32)), "4 of 4 values are no numbers"),
-    "a.dcm": (lambda path: path.touch(), "expected a file of one of the kinds .nii.gz, .nii, .png"),
+    "a.dcm": (lambda path: path.touch(), "a.dcm is no DICOM file that can be read"),
 }  # fmt: skip
 
 
@@ -188,8 +189,9 @@ def test_what_is_no_single_picture_is_refused_with_a_reason(name, tmp_path):
     make(tmp_path / name)
     with pytest.raises(ValueError, match=reason):
         read_picture(tmp_path / name)
-    with pytest.raises(ValueError, match=f"{name}: "):
-        PictureReader().read(str(tmp_path / name))
+    if name != "volume.nii.gz":  # which MONAI may have
+        with pytest.raises(ValueError, match=f"{name}: "):
+            PictureReader().read(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["cut.png", "cut.nii.gz"])
@@ -213,7 +215,7 @@ def test_bits_that_were_not_read_are_known(tmp_path):
 def test_monai_gets_arrays_and_metadata_as_of_its_own_readers(tmp_path):
     reader = PictureReader()
     assert reader.verify_suffix("a.PNG")
-    assert not reader.verify_suffix(["a.png", "a.dcm"])
+    assert not reader.verify_suffix(["a.png", "a.npy"])
     pixels, meta = reader.get_data(reader.read(save_nifti(tmp_path / "a.nii", GRAY.T[..., None])))
     assert pixels.shape == (HEIGHT, WIDTH, 1)
     assert meta["original_channel_dim"] == -1

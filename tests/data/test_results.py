@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +11,7 @@ from PIL import Image
 from textdiff_monai import load_datalist
 from textdiff_monai.data.files import read_rows, write_rows
 from textdiff_monai.data.results import COLUMNS, Results
+from textdiff_monai.data.space import Space
 
 MASK = np.array([[0, 1, 1], [0, 0, 1]], np.uint8)
 PROBABILITIES = np.stack([1 - MASK * 0.9, MASK * 0.9]).astype(np.float32)
@@ -27,7 +30,7 @@ def image(tmp_path):
 
 def add(results, path, text="left", name=None, mask=MASK):
     item = {"image": path, "text": text, "id": name or path.rsplit("/", 1)[1].split(".")[0]}
-    return results.add(item, mask, PROBABILITIES, np.full((2, 3, 3), 100.0)).name
+    return results.add(item, mask, PROBABILITIES, np.full((3, 2, 3), -0.2)).name
 
 
 def test_every_result_has_its_row_and_files(tmp_path, image):
@@ -40,15 +43,26 @@ def test_every_result_has_its_row_and_files(tmp_path, image):
         "id": "a",
         "image": image("a.png"),
         "text": 'left, "upper"\nlobe',
+        "slices": "",
         "mask": "a_mask.png",
         "probability": "a_probability.png",
         "overlay": "a_overlay.png",
+        "pixels": "3",
+        "area_mm2": "",
+        "volume_ml": "",
+        "components": "1",
+        "mean_probability": "0.9000",
+        "highest_probability": "0.9000",
+        "seconds": "",
         "doubt": "",
     }
     np.testing.assert_array_equal(np.asarray(Image.open(out / row["mask"])), MASK * 255)
     np.testing.assert_array_equal(np.asarray(Image.open(out / row["probability"])), np.round(MASK * 0.9 * 255))
     assert Image.open(out / row["overlay"]).size == (3, 2)
-    assert {path.name for path in out.iterdir()} == {*list(row.values())[3:6], "results.csv"}
+    assert {path.name for path in out.iterdir()} == {
+        *(row[kind] for kind in ("mask", "probability", "overlay")),
+        "results.csv",
+    }
 
 
 def test_without_pictures_a_mask_has_class_indices(tmp_path, image):
@@ -92,9 +106,37 @@ def test_another_table_of_that_name_is_left_alone(tmp_path):
         Results(tmp_path)
 
 
-def test_an_ending_that_is_not_written_is_refused_at_once(tmp_path):
-    with pytest.raises(ValueError, match=r"not written as '\.jpg'; take one of \.png, \.nii\.gz"):
-        Results(tmp_path, ".jpg")
+def test_a_type_that_is_not_written_is_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match="output_type 'jpg': expected one of png, nifti"):
+        Results(tmp_path, "jpg")
+
+
+def test_a_volume_is_measured_and_shown_where_most_is_marked(tmp_path, image):
+    mask = np.zeros((4, 5, 3), np.uint8)
+    mask[1:3, 1:3, 1:] = 1
+    mask[0, 0, 0] = mask[2, 3, 2] = 1
+    space = Space.of_stack((5, 4, 3), np.diag([-2.0, -1, 5, 1]))
+    results = Results(tmp_path / "out", pictures=True)
+    item = {"image": image("a.png"), "text": "", "id": "a", "slices": "0-2", "seconds": 1.23456}
+    results.add(item, mask, np.stack([1 - mask * 0.75, mask * 0.75]), np.zeros((1, 4, 5, 3)), space)
+    (row,) = read_rows(results.table)
+    assert (row["pixels"], row["volume_ml"], row["area_mm2"], row["components"]) == ("10", "0.1", "", "2")
+    assert (row["mean_probability"], row["highest_probability"]) == ("0.7500", "0.7500")
+    assert (row["slices"], row["seconds"]) == ("0-2", "1.23")
+    overlay = np.asarray(Image.open(results.folder / row["overlay"]))
+    np.testing.assert_array_equal((overlay != overlay[3, 0]).any(-1), mask[..., 2])
+
+
+def test_what_an_equal_run_left_is_known_again_until_its_image_changes(tmp_path, image):
+    out, item = tmp_path / "out", {"image": image("a.png"), "text": "left", "id": "a"}
+    add(Results(out, pictures=True), item["image"])
+    again = Results(out)
+    assert again.keeps(item)
+    assert not again.keeps(item)  # it is one row
+    assert again.masks == [out / "a_mask.png"]
+    assert not Results(out).keeps(item | {"text": "right"})
+    os.utime(out / "a_overlay.png", (0, 0))
+    assert not Results(out).keeps(item)
 
 
 def test_the_table_is_data_once_it_has_splits(tmp_path, image):
@@ -103,4 +145,4 @@ def test_the_table_is_data_once_it_has_splits(tmp_path, image):
     write_rows(out / "results.csv", [row | {"split": "train"} for row in read_rows(out / "results.csv")])
     (item,) = load_datalist(out)
     assert (item["image"], item["label"], item["text"]) == (image("a.png"), str(out / "a_mask.png"), "left")
-    assert COLUMNS[1:4] == ("image", "text", "mask")
+    assert COLUMNS[1:5] == ("image", "text", "slices", "mask")

@@ -121,11 +121,12 @@ def test_an_even_picture_loads_without_trouble(value, tmp_path):
     assert len(image.unique()) == 1
 
 
-def test_a_volume_is_an_error_that_names_the_file(tmp_path):
-    save_nifti(tmp_path / "volume.nii.gz", np.zeros((5, 6, 7), np.int16))
+def test_what_is_no_volume_is_an_error_that_names_the_file(tmp_path):
+    save_nifti(tmp_path / "times.nii.gz", np.zeros((5, 6, 7, 2), np.int16))
     with pytest.raises((ValueError, RuntimeError)) as caught:
-        load(tmp_path / "volume.nii.gz")
-    assert "volume.nii.gz: expected one 2D slice, got the shape (5, 6, 7); give single slices" in causes(caught.value)
+        load(tmp_path / "times.nii.gz")
+    expected = "times.nii.gz: expected a volume of three axes, got the shape (5, 6, 7, 2); save each as a file"
+    assert expected in causes(caught.value)
 
 
 def test_unknown_options_are_errors_that_name_those_there_are():

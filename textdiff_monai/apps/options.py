@@ -96,7 +96,8 @@ def expected(kind: Any) -> str:
 def unknown(name: str, known: Iterable[str]) -> UsageError:
     """The error for an option that does not exist, with the one that was meant."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1) or [other for other in names if name.startswith(other)]
+    shorter = [] if "#" in name else [other for other in names if name.startswith(other)]
+    near = shorter or difflib.get_close_matches(name, names, n=1)
     return UsageError(f"there is no option --{name}" + (f"; did you mean --{near[0]}?" if near else ""))
 
 

@@ -32,7 +32,7 @@ def trained(names: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
     try:
         network, checkpoint, *found = map(config.get_parsed_content, ("network", "checkpoint", *names))
     except RuntimeError as error:  # MONAI's, which wraps what an option was refused for
-        raise _cause(error) from None
+        raise cause(error) from None
     try:
         network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     except RuntimeError as error:
@@ -40,5 +40,6 @@ def trained(names: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
     return [network.eval(), *found]
 
 
-def _cause(error: BaseException) -> BaseException:
-    return error if error.__cause__ is None else _cause(error.__cause__)
+def cause(error: BaseException) -> BaseException:
+    """What an error was at first, before MONAI wrapped it."""
+    return error if error.__cause__ is None else cause(error.__cause__)

@@ -5,24 +5,23 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
+from textdiff_monai.data.alignment import apart
 from textdiff_monai.data.items import SPLITS
-from textdiff_monai.data.masks import class_indices
+from textdiff_monai.data.masks import class_indices, open_mask
 from textdiff_monai.data.names import stem_of
 from textdiff_monai.data.problems import DataError, listed
-from textdiff_monai.data.readers import Picture, read_picture
-
-# How far the corners of a mask may lie from its image's, in pixels of these.
-_APART = 0.5
-
+from textdiff_monai.data.readers import open_scan
+from textdiff_monai.data.scan import Picture, Scan, slice_numbers
 
 _PATIENT = ("patient", "patient_id", "subject", "subject_id")
 
@@ -45,6 +44,7 @@ def check_datalist(
     progress: bool = True,
     require: Sequence[str] = (),
     mask_colours: Mapping[Any, int] | None = None,
+    plane: str | None = None,
 ) -> None:
     """Open every file of a data list, so that no later work can stop on one of them.
 
@@ -58,6 +58,7 @@ def check_datalist(
         progress: show a progress bar on stderr.
         require: splits that must hold at least one item.
         mask_colours: classes by colour, for masks that are pictures; see :func:`~textdiff_monai.class_indices`.
+        plane: that volumes are cut along.
 
     Raises:
         DataError: listing unreadable files, masks unlike their image in size or place, masks with other values or
@@ -70,7 +71,7 @@ def check_datalist(
     seen: dict[tuple[str, str], Mapping[str, Any]] = {}
     even, identity, values, classes = list[str](), list[str](), Counter[str](), dict[str, set[int]]()
     with ThreadPoolExecutor(4) as pool, tqdm(None, "Checking data", len(items), disable=not progress) as bar:
-        checks = pool.map(lambda group: (group, _check_image(group, num_classes, mask_colours)), groups.values())
+        checks = pool.map(lambda group: (group, _check_image(group, num_classes, mask_colours, plane)), groups.values())
         for group, found in checks:
             bar.update(len(group))
             item = group[0]
@@ -106,6 +107,30 @@ def check_datalist(
         warnings.warn(f"{len(shared)} patients have images in several splits, such as {listed(shared)}", stacklevel=2)
 
 
+def readable(
+    items: Sequence[Mapping[str, Any]], plane: str | None = None
+) -> tuple[list[tuple[list[Mapping[str, Any]], int]], list[str]]:
+    """Items by image, each with the number of its slices; and what is wrong with the others, which are left out.
+
+    Of pictures the pixels are read, of volumes what describes them.
+    """
+    groups, left, problems = (
+        dict[str, list[Mapping[str, Any]]](),
+        list[tuple[list[Mapping[str, Any]], int]](),
+        list[str](),
+    )
+    for item in items:
+        groups.setdefault(item["image"], []).append(item)
+    for image, own in groups.items():
+        before = len(problems)
+        scan = _opened(Path(image), "image", problems, partial(open_scan, image, plane))
+        if scan is not None:
+            problems += _slices_problems(own, len(scan), Path(image))
+        if scan is not None and len(problems) == before:
+            left.append((own, len(scan)))
+    return left, problems
+
+
 def _shared_patients(items: Sequence[Mapping[str, Any]]) -> list[str]:
     """An image of each patient who is in several splits; who it is stays in the table."""
     first, shared = dict[str, Mapping[str, Any]](), dict[str, str]()
@@ -127,61 +152,68 @@ def _missing_splits(items: Sequence[Mapping[str, Any]], require: Sequence[str]) 
 
 
 def _check_image(
-    items: Sequence[Mapping[str, Any]], num_classes: int, mask_colours: Mapping[Any, int] | None
+    items: Sequence[Mapping[str, Any]], num_classes: int, mask_colours: Mapping[Any, int] | None, plane: str | None
 ) -> _Found:
     """An image and its items' masks; ``keys`` say by what it is the same image as another: path, name or content."""
     path, found = Path(items[0]["image"]), _Found()
     found.keys["path"] = str(path.resolve())
     if path.parent.name == "img" and path.parent.parent.name in SPLITS.values():
         found.keys["name"] = stem_of(path.name)
-    image = _read(path, "image", found.problems)
+    scan, image = _read(path, "image", found.problems, partial(open_scan, path, plane))
     if image is not None:
         pixels = np.ascontiguousarray(image.pixels)
         found.keys["content"] = f"{pixels.shape} {pixels.dtype} {hashlib.sha256(pixels.data).hexdigest()}"
         found.even = bool((pixels == pixels.flat[0]).all())
         found.identity = image.space is not None and image.space.known and np.array_equal(image.space.affine, np.eye(4))
-    for label in dict.fromkeys(str(item.get("label") or "") for item in items):
-        mask = _read(Path(label), "mask", found.problems) if label else None
+        found.problems += _slices_problems(items, len(scan or ()), path)
+    for label, value in dict.fromkeys((str(item.get("label") or ""), str(item.get("value") or "")) for item in items):
+        if not label:
+            continue
+        mask = _read(Path(label), "mask", found.problems, partial(open_mask, label, scan, plane))[1]
         if mask is None:
             continue
-        if image is not None and (problem := _apart(image, mask, path)):
+        if image is not None and (problem := apart(image, mask, path)):
             found.problems.append(f"{label}: {problem}")
         try:
-            indices = class_indices(mask, num_classes, mask_colours)
+            indices = class_indices(mask, num_classes, mask_colours, value or None)
             found.classes |= {index for index in range(1, num_classes) if (indices == index).any()}
-            if indices.any() and mask.pixels.ndim == 2:
+            if indices.any() and mask.pixels.size == indices.size and not value:
                 found.values.add(str(mask.pixels.flat[indices.argmax()]))
         except ValueError as error:
             found.problems.append(f"{label}: {error}")
     return found
 
 
-def _read(path: Path, noun: str, problems: list[str]) -> Picture | None:
+def _slices_problems(items: Sequence[Mapping[str, Any]], count: int, path: Path) -> list[str]:
+    """What is wrong with the slices that rows ask for."""
+    problems = []
+    for text in dict.fromkeys(str(item.get("slices") or "") for item in items):
+        try:
+            slice_numbers(text, count)
+        except ValueError as error:
+            problems.append(f"{path}: {error}; correct the column slices")
+    return problems
+
+
+def _read(
+    path: Path, noun: str, problems: list[str], opening: Callable[[], Scan]
+) -> tuple[Scan | None, Picture | None]:
+    found: list[Picture] = []
+
+    def reading() -> Scan:
+        scan = opening()
+        found.append(scan.stack() if scan.is_stack else scan[0])
+        return scan
+
+    scan = _opened(path, noun, problems, reading)
+    return scan, found[0] if scan is not None else None
+
+
+def _opened(path: Path, noun: str, problems: list[str], opening: Callable[[], Scan]) -> Scan | None:
     try:
-        return read_picture(path)
+        return opening()
     except ValueError as error:
         problems.append(f"{path}: this {noun}: {error}")
     except Exception as error:  # Pillow and nibabel raise many kinds
         problems.append(f"{path}: this {noun} cannot be read ({error!r}); replace it or take it off the list")
     return None
-
-
-def _apart(image: Picture, mask: Picture, path: Path) -> str:
-    """What keeps a mask from lying on its image."""
-    (height, width), (mask_height, mask_width) = image.pixels.shape[:2], mask.pixels.shape[:2]
-    if (height, width) != (mask_height, mask_width):
-        sizes = f"expected {width} x {height} pixels like {path}, got {mask_width} x {mask_height}"
-        return f"{sizes}; pair it with its own image or resize it without smoothing"
-    one, other = (space if space is not None and space.known else None for space in (image.space, mask.space))
-    if one is None or other is None:
-        known = one or other
-        if known is None or known.as_filed:
-            return ""
-        fix = "save both in one format, with the same affine"
-        return f"{path} or it has an affine that turns it, the other has none; {fix}"
-    corners = np.array([[row, column, 0, 1] for row in (0, height - 1) for column in (0, width - 1)])
-    distance = np.linalg.norm((corners @ (one.seen_affine - other.seen_affine).T)[:, :3], axis=1).max()
-    pixel = np.linalg.norm(one.seen_affine[:3, :2], axis=0).min()
-    if distance <= _APART * pixel:
-        return ""
-    return f"its affine puts it {distance:.4g} mm from {path}; save it with the affine of its image"

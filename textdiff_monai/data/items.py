@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
-from textdiff_monai.data.names import Listings, stem_of
+from textdiff_monai.data.names import Listings, series_of, stem_of
 from textdiff_monai.data.problems import listed, quoted
 from textdiff_monai.data.tables import Row
 
@@ -39,12 +39,13 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
         mask = _file(row, "mask", files, problems)
         if not (image and mask and split):
             continue
-        if os.path.samefile(image, mask):
+        if os.path.exists(image) and os.path.samefile(image, mask):
             problems.append(f"{row.where}: image and mask are both {image}; name the mask with its folder")
-        before = first.setdefault((split, image, " ".join(row.cells["text"].lower().split())), row)
+        words = " ".join(row.cells["text"].lower().split())
+        before = first.setdefault((split, image, words, row.cells.get("slices", "")), row)
         if before is row:
             items.append({"image": image, "label": mask, "text": row.cells["text"], "split": split} | _more(row))
-        elif _file(before, "mask", files, []) == mask:
+        elif _file(before, "mask", files, []) == mask and before.cells.get("value") == row.cells.get("value"):
             repeated.append(row.where)
         else:
             problems.append(
@@ -81,7 +82,8 @@ def _file(row: Row, column: str, files: Listings, problems: list[str]) -> str:
         return ""
     names = [name, PureWindowsPath(name).as_posix()] if "\\" in name else [name]
     places = [Path(os.path.normpath(row.folder / folder / each)) for each in names for folder in ("", f"{column}s")]
-    exact = next((place for place in places if os.path.isfile(place)), None)  # False for odd names too
+    # False for odd names too; a folder may be a DICOM series.
+    exact = next((place for place in places if os.path.isfile(place) or os.path.isdir(series_of(place)[0])), None)
     found = [exact] if exact else list(dict.fromkeys(file for place in places for file in files.like(place)))
     if len(found) == 1:
         return str(found[0])

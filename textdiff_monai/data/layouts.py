@@ -1,16 +1,17 @@
-"""Datasets in their layouts as MONAI data lists, and anything with pictures as images to segment."""
+"""Datasets in their layouts as MONAI data lists, and anything with pictures or volumes as images to segment."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from textdiff_monai.data.decathlon import data_list_rows, data_lists_in
 from textdiff_monai.data.items import SPLIT_NAMES, SPLITS, images_to_read, labelled_items, with_ids
 from textdiff_monai.data.lvit import is_lvit, lvit_rows
-from textdiff_monai.data.names import is_picture, pictures_in
+from textdiff_monai.data.names import files_in, is_dicom, is_picture, series_of
 from textdiff_monai.data.problems import DataError, listed
+from textdiff_monai.data.series import scans_in
 from textdiff_monai.data.tables import TABLES, Row, read_table, tables_in
 
 _COLUMNS = ("image", "mask", "text", "split")
@@ -58,14 +59,18 @@ def load_datalist(
 
 
 def load_images(
-    source: str | Path, text: str = "", split: str | None = None, columns: Mapping[str, str] | None = None
+    source: str | Path,
+    text: str | Sequence[str] = "",
+    split: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Images to segment, with their sentences, or to learn from; no masks are needed.
 
     Args:
-        source: an image, a folder of images (and folders, linked ones too), a table with the column ``image`` and, if
-            wanted, ``text``, or a dataset as :func:`load_datalist` takes it.
-        text: the sentence for every image that has none of its own.
+        source: an image or a volume, a folder of them (and folders, linked ones too), where DICOM series are taken
+            together, a table with the column ``image`` and, if wanted, ``text``, or a dataset as :func:`load_datalist`
+            takes it.
+        text: the sentence, or several, for every image that has none of its own.
         split: of a source that has splits, return only this one.
         columns: as in :func:`load_datalist`.
 
@@ -77,10 +82,10 @@ def load_images(
         DataError: for a source that does not exist or has no images, or a table without the column ``image``.
     """
     root, problems = Path(source), list[str]()
-    if root.is_file() and is_picture(root):
+    if series_of(root)[1] or (root.is_file() and (is_picture(root) or is_dicom(root))):
         rows = [Row(str(root), Path(), {"image": str(root)})]
     elif root.is_dir() and not _has_layout(root):
-        rows = [Row(str(path), Path(), {"image": str(path)}) for path in pictures_in(root)]
+        rows = [Row(path, Path(), {"image": path}) for path in scans_in(files_in(root))]
     else:
         rows = _rows(root, ("image",), problems, columns)
     items = images_to_read(rows, problems)
@@ -90,7 +95,8 @@ def load_images(
         items = [item for item in items if item.get("split") == SPLIT_NAMES[split]]
     if not items:
         raise DataError(root, [f"{root}: has no images; give an image, a folder of images, a table or a dataset"])
-    return [item | {"text": item["text"] or text} for item in with_ids(items)]
+    texts = [text] if isinstance(text, str) else list(text) or [""]
+    return with_ids(item | {"text": one} for item in items for one in ([item["text"]] if item["text"] else texts))
 
 
 def _has_layout(folder: Path) -> bool:

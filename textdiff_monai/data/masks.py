@@ -9,14 +9,33 @@ import numpy as np
 from PIL import ImageColor
 
 from textdiff_monai.data.problems import listed
-from textdiff_monai.data.readers import Picture
+from textdiff_monai.data.readers import open_scan
+from textdiff_monai.data.scan import Picture, Scan
 
 _MANY = 8  # more values than these are hardly meant
 _TABLE = "--mask_colours \"{'red': 1}\""
 
 
-def class_indices(picture: Picture, num_classes: int = 2, colours: Mapping[Any, int] | None = None) -> np.ndarray:
-    """The classes of a mask (H, W), uint8.
+def open_mask(path: str, image: Scan | None = None, plane: str | None = None) -> Scan:
+    """A mask's file, its slices being those of its image, whatever the order and the direction of the file's axes.
+
+    Args:
+        path: of the mask.
+        image: that it belongs to.
+        plane: that both are cut along; None: as the image was acquired.
+    """
+    if image is not None and image.is_stack and image.space is not None:
+        plane = image.space.plane
+    return open_scan(path, plane)
+
+
+def class_indices(
+    picture: Picture,
+    num_classes: int = 2,
+    colours: Mapping[Any, int] | None = None,
+    value: str | None = None,
+) -> np.ndarray:
+    """The classes of a mask (H, W), of a volume (H, W, slices), uint8.
 
     Without a table of colours: with two classes, 0 or black (or what is transparent) is the background, and one other
     value or colour the foreground; with more, the values, or the numbers of a palette, are the classes. Channels that
@@ -26,12 +45,20 @@ def class_indices(picture: Picture, num_classes: int = 2, colours: Mapping[Any, 
         picture: the mask as it was read.
         num_classes: background included.
         colours: classes by colour, as names ("red"), "#ff0000" or grey values; black is 0 where the table does not say.
+        value: of the masks of several things, whose numbers are no classes here: "5" or "1, 2" is the foreground.
 
     Raises:
         ValueError: saying what was expected, what was found, and what to do.
     """
     if not picture.whole:
         raise ValueError("expected at most 8 bits for each of several channels, got 16; save it as a grey picture")
+    if picture.pixels.ndim == 4:
+        height, width, slices, channels = picture.pixels.shape
+        flat = picture.pixels.reshape(height, width * slices, channels)
+        flat = flat[..., 0] if channels == 1 else flat
+        return class_indices(picture._replace(pixels=flat), num_classes, colours, value).reshape(height, width, slices)
+    if value is not None:
+        return np.isin(_one_channel(picture.pixels), _numbers(value)).astype(np.uint8)
     if colours is not None:
         return _by_table(picture, num_classes, colours)
     values = _one_channel(picture.pixels)
@@ -52,6 +79,13 @@ def class_indices(picture: Picture, num_classes: int = 2, colours: Mapping[Any, 
         shown = listed([_shown(value, picture.palette) for value in found], _MANY)
         raise ValueError(f"expected {expected}, got {shown}; {_fix(len(found) > max(_MANY, num_classes))}")
     return (values != 0 if num_classes == 2 else values).astype(np.uint8)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in str(text).replace(",", " ").replace(";", " ").split()]
+    except ValueError:
+        raise ValueError("value: expected numbers of the mask, such as 5 or 1, 2; correct it in the table") from None
 
 
 def _fix(many: bool) -> str:

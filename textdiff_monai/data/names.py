@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 NIFTI = (".nii.gz", ".nii")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
-_ENDINGS = (*NIFTI, *PICTURES)
+DICOM = (".dcm", ".dicom", ".ima")
+_ENDINGS = (*NIFTI, *PICTURES, *DICOM)
+_SERIES = re.compile(r"(.*[^/\\])#([^#/\\]+)", re.DOTALL)
 
 
 def is_picture(path: str | PurePath) -> bool:
     """Whether the name is that of an image file that can be read; hidden files ("._x.png" of macOS) are none."""
     name = PurePath(path).name
     return name.lower().endswith(_ENDINGS) and not name.startswith(".")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does: scanners write them with any name."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def series_of(path: str | Path) -> tuple[Path, str | None]:
+    """The folder of a DICOM series and which of several it is: ``FOLDER#NUMBER``. Other paths are as they are."""
+    found = _SERIES.fullmatch(str(path))
+    if found and not os.path.exists(path) and os.path.isdir(found[1]):
+        return Path(found[1]), found[2]
+    return Path(path), None
 
 
 def stem_of(name: str | PurePath) -> str:
@@ -44,9 +64,9 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """Every picture below a folder, by name; linked folders are followed, each once, and hidden ones left out."""
-    return sorted(path for path in _walk(folder, set()) if is_picture(path))
+def files_in(folder: Path) -> list[Path]:
+    """Every file below a folder, by name; linked folders are followed, each once, and hidden ones left out."""
+    return sorted(_walk(folder, set()))
 
 
 def _walk(folder: Path, entered: set[str]) -> Iterator[Path]:

@@ -1,17 +1,21 @@
-"""Picture files as they are seen: a reader for each format, and the same kind of array from all of them."""
+"""Files as they are seen: a reader for each format, and the same kind of array from all of them."""
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.lib.recfunctions import structured_to_unstructured
 from PIL import Image, ImageOps
 
-from textdiff_monai.data.names import NIFTI, PICTURES
+from textdiff_monai.data.dicom import dicom_scan
+from textdiff_monai.data.names import DICOM, NIFTI, PICTURES, is_dicom, series_of
+from textdiff_monai.data.scan import ArrayScan, LonePicture, Picture, Scan, check_numbers
 from textdiff_monai.data.space import Space
 
 # What Pillow has in these is kept as it is; all else becomes RGB, or RGB with alpha.
@@ -19,31 +23,8 @@ _PLAIN = ("L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _WITH_ALPHA = {"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 
 
-class Picture(NamedTuple):
-    """A picture the way up in which it is seen.
-
-    Attributes:
-        pixels: (H, W) or (H, W, C) in the machine's byte order; of two or four channels the last is alpha.
-        palette: colours (n, 3) of the numbers in ``pixels``, where the file has one.
-        space: where it lies in its file and in the patient, for formats that say so.
-        whole: False where the file has more bits than were read.
-    """
-
-    pixels: np.ndarray
-    palette: np.ndarray | None = None
-    space: Space | None = None
-    whole: bool = True
-
-    @property
-    def colours(self) -> np.ndarray:
-        """(H, W, 1 or 3): with the palette's colours and without alpha."""
-        pixels = self.pixels if self.palette is None else self.palette[self.pixels]
-        pixels = pixels.reshape(*pixels.shape[:2], -1)
-        return pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels
-
-
 class Format(ABC):
-    """A file format that holds pictures.
+    """A file format that holds pictures or volumes.
 
     Attributes:
         endings: of file names, in lower case.
@@ -52,12 +33,16 @@ class Format(ABC):
     endings: tuple[str, ...]
 
     @abstractmethod
-    def read(self, path: Path) -> Picture:
-        """The one picture in a file.
+    def open(self, path: Path, plane: str | None = None) -> Scan:
+        """What is in a file.
+
+        Args:
+            path: of the file.
+            plane: that a volume is cut along; None: as it was acquired.
 
         Raises:
-            ValueError: saying what is wrong and what to do, for a file that holds none or several, or of numbers that
-                are no grey values or colours; libraries raise their own on damaged files.
+            ValueError: saying what is wrong and what to do, for a file that holds neither a picture nor a volume, or
+                numbers that are no grey values or colours; libraries raise their own on damaged files.
         """
 
 
@@ -66,7 +51,12 @@ class PictureFormat(Format):
 
     endings = PICTURES
 
-    def read(self, path: Path) -> Picture:
+    def open(self, path: Path, plane: str | None = None) -> Scan:
+        picture = self._read(path)
+        check_numbers(picture.pixels)
+        return LonePicture(picture)
+
+    def _read(self, path: Path) -> Picture:
         # By its name Pillow (13.0) would map an uncompressed TIFF into memory, and mix up one that EXIF turns.
         with path.open("rb") as file, Image.open(file) as picture:
             # Telephones put a preview or a depth map behind a photograph (MPO).
@@ -86,36 +76,91 @@ class PictureFormat(Format):
 
 
 class NiftiFormat(Format):
-    """NIfTI files of one slice: (W, H), (W, H, 1), (1, W, H), with further axes of length 1, gray or RGB."""
+    """NIfTI: volumes, and slices as (W, H), (W, H, 1), (1, W, H), with further axes of length 1; gray or RGB."""
 
     endings = NIFTI
 
-    def read(self, path: Path) -> Picture:
+    def open(self, path: Path, plane: str | None = None) -> Scan:
         image: Any = nib.load(path)
-        space = self.space(image)
-        array = np.asarray(image.dataobj)
-        if array.dtype.fields:
-            array = structured_to_unstructured(array)
-        if np.iscomplexobj(array):
+        if np.issubdtype(image.get_data_dtype(), np.complexfloating):
             raise ValueError("expected grey values, got complex numbers; save their magnitudes")
-        channels = array.shape[len(image.shape) :]
-        plane = [space.shape[axis] for axis in range(3) if axis != space.axis]
-        pixels = np.ascontiguousarray(space.seen(array.reshape(*plane, *channels)))
-        return Picture(_native(pixels), space=space)
+        space = self.space(image, plane)
+
+        def load() -> np.ndarray:
+            array = np.asarray(image.dataobj)
+            array = structured_to_unstructured(array) if array.dtype.fields else array
+            return _native(array.reshape(*space.shape, *array.shape[len(image.shape) :]))
+
+        if space.index is None:
+            return ArrayScan(space, load)
+        picture = load().squeeze(space.axis)
+        check_numbers(picture)
+        return LonePicture(Picture(np.ascontiguousarray(space.seen(picture)), space=space))
 
     @staticmethod
-    def space(image: Any) -> Space:
-        """How the one slice of a NIfTI image lies in it."""
+    def space(image: Any, plane: str | None = None) -> Space:
+        """How a NIfTI image lies: the one slice, or the stack."""
         shape, header = [*image.shape, 1, 1], image.header
         while len(shape) > 3 and shape[-1] == 1:
             shape.pop()
-        if header["qform_code"] or header["sform_code"]:
-            return Space.of_slice(shape, image.affine)
-        sizes = [float(size) or 1.0 for size in [*header.get_zooms(), 1, 1][:3]]
-        return Space.of_slice(shape, np.diag([*(-size for size in sizes), 1.0]), known=False)
+        known = bool(header["qform_code"] or header["sform_code"])
+        is_slice = 1 in shape[:3] and len(shape) == 3
+        affine = image.affine
+        if not known:
+            sizes = [float(size) or 1.0 for size in [*header.get_zooms(), 1, 1][:3]]
+            affine = np.diag([*(-size for size in sizes), 1.0])
+        return Space.of_slice(shape, affine, known) if is_slice else Space.of_stack(shape, affine, plane, known)
 
 
-FORMATS: tuple[Format, ...] = (NiftiFormat(), PictureFormat())
+class DicomFormat(Format):
+    """DICOM: single images, multi-frame ones, and folders that are series; see :mod:`textdiff_monai.data.dicom`."""
+
+    endings = DICOM
+
+    def open(self, path: Path, plane: str | None = None) -> Scan:
+        scan = dicom_scan(path, plane)
+        return scan if scan.is_stack else LonePicture(scan[0])
+
+
+FORMATS: tuple[Format, ...] = (NiftiFormat(), PictureFormat(), DicomFormat())
+
+
+def format_of(path: str | Path) -> Format:
+    """That of a file, by its name; a folder, and a file without a known name that begins as DICOM does, is DICOM.
+
+    Raises:
+        ValueError: for others.
+    """
+    name = Path(path).name.lower()
+    found = next((each for each in FORMATS if name.endswith(each.endings)), None)
+    if found is None and (is_dicom(Path(path)) or os.path.isdir(series_of(path)[0])):
+        found = FORMATS[-1]
+    if found is None:
+        kinds = ", ".join([*NIFTI, *PICTURES, *DICOM])
+        raise ValueError(f"expected a file of one of the kinds {kinds}; save it as one")
+    return found
+
+
+def open_scan(path: str | Path, plane: str | None = None) -> Scan:
+    """What is in a file, or in a folder that is a DICOM series, whatever the format; slices as they are seen.
+
+    The last volume stays open, so that its slices can be asked for one after the other.
+
+    Args:
+        path: the file; the folder of a series, with ``#NUMBER`` behind it where it has several.
+        plane: that a volume is cut along, "axial", "coronal" or "sagittal"; None: as it was acquired.
+
+    Raises:
+        ValueError: for what can not be read as pictures, saying what to do; Pillow and nibabel raise their own on
+            damaged files.
+    """
+    place = series_of(path)[0]
+    return _open(str(path), plane, os.stat(place).st_mtime_ns)
+
+
+@lru_cache(maxsize=2)  # an image and its mask
+def _open(path: str, plane: str | None, changed: int) -> Scan:
+    return format_of(path).open(Path(path), plane)
 
 
 def read_picture(path: str | Path) -> Picture:
@@ -125,17 +170,10 @@ def read_picture(path: str | Path) -> Picture:
         ValueError: for what is no single picture, saying what to do; Pillow and nibabel raise their own on damaged
             files.
     """
-    name = Path(path).name.lower()
-    found = next((each for each in FORMATS if name.endswith(each.endings)), None)
-    if found is None:
-        raise ValueError(f"expected a file of one of the kinds {', '.join([*NIFTI, *PICTURES])}; save it as one")
-    picture = found.read(Path(path))
-    if picture.pixels.dtype.kind == "f" and not np.isfinite(picture.pixels).all():
-        count = np.count_nonzero(~np.isfinite(picture.pixels))
-        raise ValueError(
-            f"{count} of {picture.pixels.size} values are no numbers (NaN or infinite); write others there"
-        )
-    return picture
+    scan = open_scan(path)
+    if len(scan) != 1:
+        raise ValueError(f"expected one 2D slice, got a volume of {len(scan)} slices; give single slices")
+    return scan[0]
 
 
 def _native(pixels: np.ndarray) -> np.ndarray:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.data.files import read_rows, write_rows
+from textdiff_monai.data.names import series_of
 from textdiff_monai.data.pictures import overlay
-from textdiff_monai.data.writers import PngWriter, writer_for
+from textdiff_monai.data.space import Space
+from textdiff_monai.data.writers import Origin, PngWriter, writer_for
 
-COLUMNS = ("id", "image", "text", "mask", "probability", "overlay", "doubt")
-_RESULT = re.compile(r"(.+)_(?:mask|probability|overlay)\.(?:png|nii\.gz)", re.DOTALL)
+COLUMNS = (
+    *("id", "image", "text", "slices", "mask", "probability", "overlay"),
+    *("pixels", "area_mm2", "volume_ml", "components", "mean_probability", "highest_probability", "seconds", "doubt"),
+)
+_RESULT = re.compile(r"(.+)_(?:mask|probability|overlay)\.(?:png|nii\.gz|dcm|geojson)", re.DOTALL)
 
 
 class Results:
@@ -28,62 +34,97 @@ class Results:
 
     Args:
         folder: made when the first result comes.
-        ending: of masks and probabilities, ".png" or ".nii.gz"; None takes that of the source's kind.
+        output_type: of the masks, a name in ``textdiff_monai.data.writers.WRITERS``; None: that of the image.
         pictures: write probabilities and overlays too, and masks of two classes so that they can be looked at: in a
             PNG the foreground is 255.
+        class_names: background included.
 
     Attributes:
         masks: paths of those that were written, in their order.
 
     Raises:
-        ValueError: for another ending, or a ``results.csv`` in the folder that is something else.
+        ValueError: for another type, or a ``results.csv`` in the folder that is something else.
     """
 
-    def __init__(self, folder: str | Path, ending: str | None = None, pictures: bool = False) -> None:
-        self.folder, self.ending, self.pictures = Path(folder), ending, pictures
-        self.table, self.masks = self.folder / "results.csv", list[Path]()
-        writer_for(Path(), ending)
+    def __init__(
+        self,
+        folder: str | Path,
+        output_type: str | None = None,
+        pictures: bool = False,
+        class_names: Sequence[str] = ("background", "target"),
+    ) -> None:
+        self.folder, self.output_type, self.pictures = Path(folder), output_type, pictures
+        self.table, self.masks, self.class_names = self.folder / "results.csv", list[Path](), tuple(class_names)
+        writer_for(Origin(Path()), output_type)
         if self.table.exists() and not self.table.read_bytes().startswith(",".join(COLUMNS).encode()):
             raise ValueError(f"{self.table}: is no table of results; remove it or choose another folder")
         rows = read_rows(self.table)
         self._rows = {row["id"]: row for row in rows}
-        self._before: dict[tuple[str, str], list[str]] = {}
+        self._before: dict[tuple[str, ...], list[str]] = {}
         for row in rows:
-            self._before.setdefault((row["image"], row["text"]), []).append(row["id"])
+            self._before.setdefault((row["image"], row["text"], row["slices"]), []).append(row["id"])
         files = os.listdir(self.folder) if self.folder.is_dir() else []
         self._taken = {found[1].casefold() for file in files if (found := _RESULT.fullmatch(file))}
 
-    def add(self, item: Mapping[str, Any], mask: np.ndarray, probabilities: np.ndarray, image: np.ndarray) -> Path:
+    def add(
+        self,
+        item: Mapping[str, Any],
+        mask: np.ndarray,
+        probabilities: np.ndarray,
+        image: np.ndarray,
+        space: Space | None = None,
+    ) -> Path:
         """Write what was found for an item.
 
         Args:
-            item: with ``image`` (its path), ``text`` and ``id``; ``doubt`` says why the text may not be understood.
-            mask: class indices (H, W), uint8, as the image is seen.
-            probabilities: (classes, H, W) float32.
-            image: (H, W, 3), 0 to 255, to draw the overlay on.
+            item: with ``image`` (its path), ``text`` and ``id``; ``slices`` that the text is about, ``seconds`` that it
+                took, and ``doubt``, which says why the text may not be understood, where there are.
+            mask: class indices (H, W), of a volume (H, W, slices), uint8, as the image is seen.
+            probabilities: (classes, H, W) or (classes, H, W, slices) float32.
+            image: (1 or 3, H, W) or (1 or 3, H, W, slices) in [-1, 1], to draw the overlay on.
+            space: how the image lies.
 
         Returns:
             The mask's path.
         """
-        source, text = Path(os.path.abspath(item["image"])), str(item.get("text") or "")
-        name, writer = self._name(str(source), text, str(item["id"])), writer_for(source, self.ending)
-        row = dict.fromkeys(COLUMNS, "") | {"id": name, "image": str(source), "text": text}
-        row["doubt"] = str(item.get("doubt") or "")
+        told = {name: str(item.get(name) or "") for name in ("text", "slices", "doubt")}
+        of = Origin(Path(os.path.abspath(item["image"])), space, told["text"], self.class_names)
+        name, writer = self._name((str(of.image), told["text"], told["slices"]), str(item["id"])), None
+        writer = writer_for(of, self.output_type)
+        row = dict.fromkeys(COLUMNS, "") | {"id": name, "image": str(of.image)} | told
         row["mask"] = f"{name}_mask{writer.ending}"
+        foreground = 1 - probabilities[0]
+        row |= figures(mask, foreground, space)
+        if "seconds" in item:
+            row["seconds"] = f"{item['seconds']:.3g}"
         self.folder.mkdir(parents=True, exist_ok=True)
         bright = self.pictures and isinstance(writer, PngWriter) and len(probabilities) == 2
-        writer.write(self.folder / row["mask"], mask * np.uint8(255) if bright else mask, source)
+        writer.write(self.folder / row["mask"], mask * np.uint8(255) if bright else mask, of)
         if self.pictures:
-            row |= {"probability": f"{name}_probability{writer.ending}", "overlay": f"{name}_overlay.png"}
-            writer.write(self.folder / row["probability"], (1 - probabilities[0]).clip(0, 1), source)
-            overlay(image, mask).save(self.folder / row["overlay"])
+            grey = writer if writer.grey else writer_for(of)
+            row |= {"probability": f"{name}_probability{grey.ending}", "overlay": f"{name}_overlay.png"}
+            grey.write(self.folder / row["probability"], foreground.clip(0, 1), of)
+            overlay(*_shown(image, mask)).save(self.folder / row["overlay"])
         self._tell(row)
         self.masks.append(self.folder / row["mask"])
         return self.masks[-1]
 
-    def _name(self, source: str, text: str, name: str) -> str:
+    def keeps(self, item: Mapping[str, Any]) -> bool:
+        """Whether the folder has an item's files, not older than its image; they are then its results."""
+        source = os.path.abspath(item["image"])
+        key = (source, str(item.get("text") or ""), str(item.get("slices") or ""))
+        place = series_of(source)[0]
+        for name in self._before.get(key, []):
+            files = [self.folder / self._rows[name][kind] for kind in ("mask", "probability", "overlay")]
+            if all(file.is_file() and file.stat().st_mtime >= place.stat().st_mtime for file in files):
+                self._before[key].remove(name)
+                self.masks.append(files[0])
+                return True
+        return False
+
+    def _name(self, key: tuple[str, ...], name: str) -> str:
         """The name of earlier results for the same image and sentence, or one that nobody has."""
-        if before := self._before.get((source, text)):
+        if before := self._before.get(key):
             return before.pop(0)
         number, new = 2, name
         while new.casefold() in self._taken:
@@ -103,3 +144,34 @@ class Results:
                 if new:
                     writer.writeheader()
                 writer.writerow(row)
+
+
+def figures(mask: np.ndarray, probability: np.ndarray, space: Space | None) -> dict[str, str]:
+    """How much is marked, of whatever class, and how surely; areas and volumes where millimetres are known.
+
+    Args:
+        mask: (H, W) or (H, W, slices).
+        probability: that a pixel is not background, of the same shape.
+        space: how the image lies.
+    """
+    inside = mask > 0
+    count = int(inside.sum())
+    found = {"pixels": str(count), "components": str(ndimage.label(inside)[1])}
+    found["mean_probability"] = f"{probability[inside].mean():.4f}" if count else ""
+    found["highest_probability"] = f"{probability.max():.4f}"
+    if space is not None and space.measured:
+        rows, columns, slices = space.spacing
+        if space.index is None:
+            found["volume_ml"] = f"{count * rows * columns * slices / 1000:.6g}"
+        else:
+            found["area_mm2"] = f"{count * rows * columns:.6g}"
+    return found
+
+
+def _shown(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A picture (H, W, 3), 0 to 255, and its mask: of a volume the slice of which most is marked, or the middle one."""
+    if mask.ndim == 3:
+        counts = (mask > 0).sum(axis=(0, 1))
+        number = int(counts.argmax()) if counts.any() else mask.shape[2] // 2
+        image, mask = image[..., number], mask[..., number]
+    return np.broadcast_to(image.transpose(1, 2, 0) * 127.5 + 127.5, (*mask.shape, 3)), mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,68 +12,103 @@ import numpy as np
 from PIL import Image
 
 from textdiff_monai.data.names import NIFTI
-from textdiff_monai.data.readers import NiftiFormat
+from textdiff_monai.data.space import Space
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a result is of.
+
+    Attributes:
+        image: the file, or the series.
+        space: how it lies; None where a picture lies nowhere.
+        text: the sentence.
+        class_names: of the mask, background included.
+    """
+
+    image: Path
+    space: Space | None = None
+    text: str = ""
+    class_names: tuple[str, ...] = ("background", "target")
 
 
 class Writer(ABC):
     """A file format for results.
 
     Attributes:
+        name: by which it is asked for.
         ending: of the files.
+        grey: whether it holds probabilities too.
     """
 
+    name: str
     ending: str
+    grey = True
 
     @abstractmethod
-    def write(self, path: Path, values: np.ndarray, source: Path) -> None:
-        """Write class indices (H, W), uint8, or probabilities (H, W), float32 in [0, 1], as the image is seen.
+    def write(self, path: Path, values: np.ndarray, of: Origin) -> None:
+        """Write class indices, uint8, or probabilities, float32 in [0, 1], as the image is seen.
 
         Args:
             path: of the new file.
-            values: as high and wide as the image is seen.
-            source: the image's file.
+            values: (H, W), of a volume (H, W, slices).
+            of: the image.
+
+        Raises:
+            ValueError: for an image whose results this format cannot hold.
         """
 
 
 class PngWriter(Writer):
     """Grey pictures, upright: class k is k, a probability 0 to 255."""
 
-    ending = ".png"
+    name, ending = "png", ".png"
 
-    def write(self, path: Path, values: np.ndarray, source: Path) -> None:
+    def write(self, path: Path, values: np.ndarray, of: Origin) -> None:
+        if values.ndim != 2:
+            raise ValueError(f"a PNG holds one slice, not {values.shape[2]}; take the output type nifti")
         if values.dtype != np.uint8:
             values = (values * 255).round().astype(np.uint8)
         Image.fromarray(np.ascontiguousarray(values)).save(path)
 
 
 class NiftiWriter(Writer):
-    """NIfTI in the shape, order of axes and affine of a NIfTI source; of a picture, as if it were an axial slice."""
+    """NIfTI in the axes and affine of what lies in space; of a picture, as if it were an axial slice."""
 
-    ending = ".nii.gz"
+    name, ending = "nifti", ".nii.gz"
 
-    def write(self, path: Path, values: np.ndarray, source: Path) -> None:
-        if not source.name.lower().endswith(NIFTI):
+    def write(self, path: Path, values: np.ndarray, of: Origin) -> None:
+        if of.space is None:
             nib.save(nib.Nifti1Image(np.ascontiguousarray(values.T[..., None]), np.diag([-1, -1, 1, 1])), path)
             return
-        image: Any = nib.load(source)
-        space, header = NiftiFormat.space(image), image.header.copy()
-        array = np.expand_dims(space.filed(values), space.axis).reshape(image.shape)
+        array = of.space.filed(values)
+        array = array if of.space.index is None else np.expand_dims(array, of.space.axis)
+        if not of.image.name.lower().endswith(NIFTI):
+            new = nib.Nifti1Image(np.ascontiguousarray(array), of.space.affine)
+            new.header.set_xyzt_units("mm")
+            new.set_sform(of.space.affine, "scanner" if of.space.known else "unknown")
+            new.set_qform(of.space.affine, "scanner" if of.space.known else "unknown")
+            nib.save(new, path)
+            return
+        image: Any = nib.load(of.image)
+        header = image.header.copy()
         header.set_data_dtype(values.dtype)
         header["cal_min"] = header["cal_max"] = 0
-        nib.save(type(image)(np.ascontiguousarray(array), image.affine, header), path)
+        nib.save(type(image)(np.ascontiguousarray(array.reshape(image.shape)), image.affine, header), path)
 
 
-WRITERS = {writer.ending: writer for writer in (PngWriter(), NiftiWriter())}
+WRITERS = {writer.name: writer for writer in (PngWriter(), NiftiWriter())}
 
 
-def writer_for(source: Path, ending: str | None = None) -> Writer:
-    """The writer of an ending, or by default that of the kind of the source: NIfTI for NIfTI, PNG for others.
+def writer_for(of: Origin, name: str | None = None) -> Writer:
+    """The writer of a name, or by default that of the image's kind: NIfTI for what lies in space, PNG for pictures.
 
     Raises:
-        ValueError: for an ending that is not written.
+        ValueError: for a name that is none.
     """
-    if ending is None:
-        return WRITERS[NiftiWriter.ending if source.name.lower().endswith(NIFTI) else PngWriter.ending]
-    if ending not in WRITERS:
-        raise ValueError(f"results are not written as {ending!r}; take one of {', '.join(WRITERS)}")
-    return WRITERS[ending]
+    if name is None:
+        in_space = of.space is not None and (of.space.known or of.space.index is None)
+        return WRITERS["nifti" if in_space or of.image.name.lower().endswith(NIFTI) else "png"]
+    if name not in WRITERS:
+        raise ValueError(f"output_type {name!r}: expected one of {', '.join(WRITERS)}, or None for that of the image")
+    return WRITERS[name]

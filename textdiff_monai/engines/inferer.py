@@ -1,4 +1,4 @@
-"""Running the network on images of any size, each with its own sentence."""
+"""Running the network on images of any size and on volumes, each with its own sentence."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from monai.inferers import Inferer, SlidingWindowInferer
 from monai.utils import convert_to_dst_type
 from torch import Tensor
 
+from textdiff_monai.data.scan import slice_numbers
 from textdiff_monai.language.reader import target_of
+
+_BACKGROUND = 20.0  # logit of the background where nobody asks
 
 
 class TextInferer(Inferer):
     """Logits of a batch, image by image, whole or in tiles, each read with its sentence.
 
     The sentences are the ``text`` argument or, where a caller hands images alone on (MONAI Label does), the ``text`` in
-    their metadata; see :class:`TextToMetad`.
+    their metadata; see :class:`TextToMetad`. A volume is read slice by slice; ``slices`` in the metadata, such as
+    "10-20", says which its sentence is about: the others are background.
 
     Args:
         resize: side of the square that a whole image is resized to for the network; the logits are resized back.
@@ -30,6 +34,9 @@ class TextInferer(Inferer):
         read_text: False calls the network with the image alone.
         scales: by target, for sentences that ask for one of these: the image is resized to a square so many times
             ``resize``, and read in windows of ``resize``; see :func:`~textdiff_monai.language.reader.target_of`.
+        slices_per_batch: of volumes, that run at once. Volumes in a batch share these: where they are the same image
+            with several sentences, its features are computed once.
+        neighbours: the channels of a slice are the one below, itself and the one above, as in training.
     """
 
     def __init__(
@@ -40,6 +47,8 @@ class TextInferer(Inferer):
         tiles_per_batch: int = 4,
         read_text: bool = True,
         scales: Mapping[str, int] | None = None,
+        slices_per_batch: int = 8,
+        neighbours: bool = False,
     ) -> None:
         super().__init__()
         if resize is not None and tile is not None:
@@ -47,6 +56,7 @@ class TextInferer(Inferer):
         if scales and resize is None:
             raise ValueError("scales are of the side that images are resized to: give resize as well")
         self.resize, self.read_text, self.scales = resize, read_text, dict(scales or {})
+        self.slices_per_batch, self.neighbours = slices_per_batch, neighbours
         self.window = None
         if side := tile or (resize if scales else None):
             self.window = SlidingWindowInferer(
@@ -54,21 +64,76 @@ class TextInferer(Inferer):
             )
 
     def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: Callable[..., Tensor], text: str | Sequence[str] | None = None, **kwargs: Any
+        self,
+        inputs: Tensor,
+        network: Callable[..., Tensor],
+        text: str | Sequence[str] | None = None,
+        progress: Callable[[int], object] | None = None,
+        **kwargs: Any,
     ) -> Tensor:
-        """inputs (B, 3, H, W) in [-1, 1], text B sentences, one for all, or None; returns logits (B, classes, H, W)."""
+        """Logits of images or volumes.
+
+        Args:
+            inputs: (B, 3, H, W) in [-1, 1]; volumes (B, 1 or 3, H, W, slices).
+            network: of images (B, 3, h, w) and, unless ``read_text`` is False, ``text``.
+            text: B sentences, one for all, or None.
+            progress: told of images, or slices, that are through.
+
+        Returns:
+            (B, classes, H, W) or (B, classes, H, W, slices)
+        """
         images = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        texts = _of_each(inputs, "text", len(images)) if text is None else text
+        texts = [texts] * len(images) if isinstance(texts, str) else list(texts)
+        if images.ndim == 5:
+            asked = [slice_numbers(one, images.shape[-1]) for one in _of_each(inputs, "slices", len(images))]
+            return self._like(self._stacks(images, network, texts, asked, progress), inputs)
+        logits = self._planes(images, network, texts)
+        if progress is not None:
+            progress(len(images))
+        return self._like(logits, inputs)
+
+    def _stacks(
+        self,
+        volumes: Tensor,
+        network: Callable[..., Tensor],
+        texts: Sequence[str],
+        asked: Sequence[range],
+        progress: Callable[[int], object] | None,
+    ) -> Tensor:
+        """Slices of all volumes side by side: what is equal in a batch is computed once."""
+        logits, at_once = None, max(1, self.slices_per_batch // len(volumes))
+        for start in range(0, volumes.shape[-1], at_once):
+            numbers = range(start, min(start + at_once, volumes.shape[-1]))
+            some = [(item, number) for number in numbers for item, own in enumerate(asked) if number in own]
+            if some:
+                images = torch.stack([self._slice(volumes[item], number) for item, number in some])
+                found = self._planes(images, network, [texts[item] for item, _ in some])
+                if logits is None:
+                    logits = found.new_zeros(len(volumes), found.shape[1], *volumes.shape[2:])
+                    logits[:, 0] = _BACKGROUND
+                for (item, number), one in zip(some, found, strict=True):
+                    logits[item, ..., number] = one
+            if progress is not None:
+                progress(len(numbers) * len(volumes))
+        assert logits is not None  # slice_numbers leaves none empty
+        return logits
+
+    def _slice(self, volume: Tensor, number: int) -> Tensor:
+        """(3, H, W) of a volume (1 or 3, H, W, slices)."""
+        if volume.shape[0] == 3:
+            return volume[..., number]
+        steps = (-1, 0, 1) if self.neighbours else (0, 0, 0)
+        near = [min(max(number + step, 0), volume.shape[-1] - 1) for step in steps]
+        return torch.stack([volume[0, ..., one] for one in near])
+
+    def _planes(self, images: Tensor, network: Callable[..., Tensor], texts: Sequence[str]) -> Tensor:
         if not self.read_text:
-            return self._like(self._run(images, network), inputs)
-        texts = (
-            _texts_of(inputs, len(images)) if text is None else [text] * len(images) if isinstance(text, str) else text
-        )
+            return self._run(images, network)
         if self.window is None:
-            return self._like(self._run(images, partial(network, text=texts)), inputs)
+            return self._run(images, partial(network, text=texts))
         pairs = zip(images.split(1), texts, strict=True)
-        return self._like(
-            torch.cat([self._run(image, partial(network, text=one), self._scale(one)) for image, one in pairs]), inputs
-        )
+        return torch.cat([self._run(image, partial(network, text=one), self._scale(one)) for image, one in pairs])
 
     def _scale(self, text: str) -> int:
         return self.scales.get(target_of(text), 1) if self.scales else 1
@@ -91,6 +156,7 @@ class TextInferer(Inferer):
         return convert_to_dst_type(logits, inputs, dtype=logits.dtype)[0] if isinstance(inputs, MetaTensor) else logits
 
 
-def _texts_of(inputs: Tensor, batch: int) -> list[str]:
-    texts = inputs.meta.get("text", "") if isinstance(inputs, MetaTensor) else ""
-    return [texts] * batch if isinstance(texts, str) else list(texts)
+def _of_each(inputs: Tensor, name: str, batch: int) -> list[str]:
+    """What the metadata of images say, for each of a batch."""
+    found = inputs.meta.get(name, "") if isinstance(inputs, MetaTensor) else ""
+    return [found] * batch if isinstance(found, str) else list(found)

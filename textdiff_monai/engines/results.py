@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +12,39 @@ from ignite.engine import Engine, Events
 from monai.data import decollate_batch
 
 from textdiff_monai.data.results import Results
-from textdiff_monai.transforms.picture import as_seen
+from textdiff_monai.transforms.picture import as_seen, space_of
 
 
 class SaveResults:
     """After each iteration, writes the masks of its items; see :class:`~textdiff_monai.data.results.Results`.
 
     The evaluator's output has ``image``, ``pred`` as :class:`ToSourceLayoutd` leaves it, with or without a channel of
-    one, and ``probability`` (classes, H, W) as seen.
+    one, and ``probability`` (classes, H, W) or (classes, H, W, slices) as seen.
 
     Args:
         folder: where.
-        ending: of the files, ".png" or ".nii.gz"; None takes that of each image's kind.
+        output_type: of the masks; None takes that of each image's kind.
         pictures: write probabilities and overlays too.
+        class_names: background included.
     """
 
-    def __init__(self, folder: str, ending: str | None = None, pictures: bool = False) -> None:
-        self.results = Results(Path(folder), ending, pictures)
+    def __init__(
+        self,
+        folder: str,
+        output_type: str | None = None,
+        pictures: bool = False,
+        class_names: Sequence[str] = ("background", "target"),
+    ) -> None:
+        self.results = Results(Path(folder), output_type, pictures, class_names)
+        self._since = 0.0
 
     def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
         engine.add_event_handler(Events.COMPLETED, self.report)
+
+    def start(self) -> None:
+        self._since = time.monotonic()
 
     def __call__(self, engine: Engine) -> None:
         batch: Any = engine.state.batch
@@ -39,10 +53,11 @@ class SaveResults:
         for item, output in zip(items, outputs, strict=True):
             image = output["image"]
             source = {"image": image.meta["filename_or_obj"], "text": item.get("text", ""), "id": item["id"]}
-            source["doubt"] = image.meta.get("doubt", "")
-            shown = (image.numpy().transpose(1, 2, 0) + 1) * 127.5
+            source |= {name: image.meta.get(name, "") for name in ("doubt", "slices")}
+            source["seconds"] = (time.monotonic() - self._since) / len(items)
             probability = output["probability"].numpy().astype(np.float32)
-            self.results.add(source, as_seen(output["pred"]).astype(np.uint8), probability, shown)
+            mask = as_seen(output["pred"]).astype(np.uint8)
+            self.results.add(source, mask, probability, image.numpy(), space_of(image))
 
     def report(self, engine: Engine) -> None:
         engine.logger.info(f"written: {len(self.results.masks)} masks and results.csv in {self.results.folder}")

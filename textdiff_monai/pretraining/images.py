@@ -8,12 +8,17 @@ from typing import Any
 
 from textdiff_monai.data.layouts import load_images
 from textdiff_monai.data.problems import DataError
+from textdiff_monai.data.slices import slices_of
+
+_KEYS = ("image", "source", "kind", "slice")
 
 
 def unlabelled_images(
     sources: str | Path | Sequence[str | Path], split: str = "train", columns: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
     """Images to learn from, or to measure with, each once: ``{"image": path, "source": index, "kind": name or ""}``.
+
+    Of volumes every slice is one, its number being the ``slice``.
 
     Args:
         sources: each as :func:`~textdiff_monai.load_images` takes it. A column ``kind`` may tell what an image shows.
@@ -29,5 +34,5 @@ def unlabelled_images(
         kinds = {item["image"]: item.get("kind", "") for item in found if item.get("split", "train") == split}
         if split == "train" and not kinds:
             raise DataError(source, [f"{source}: no images to learn from; its rows are of other splits than train"])
-        items.extend({"image": image, "source": index, "kind": kind} for image, kind in kinds.items())
-    return items
+        items.extend({"image": image, "source": index, "kind": kind, "id": image} for image, kind in kinds.items())
+    return [{name: item[name] for name in _KEYS if name in item} for item in slices_of(items)]

@@ -12,19 +12,22 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
+from textdiff_monai.data.scan import contrast
 from textdiff_monai.data.space import Space
 
 
 class ToInputd(MapTransform):
     """A loaded picture (C, H, W) to the network's input: RGB (3, H, W), float32 in [-1, 1].
 
-    Gray is repeated, and what follows three channels dropped.
+    Gray is repeated, and what follows three channels dropped. Of a volume (C, H, W, slices) gray stays one channel:
+    whoever cuts its slices repeats it.
 
     Args:
         keys: of the pictures.
         channels: "BGR" repeats the published loader.
-        intensity_range: values that become -1 and 1, such as a CT window; others are clamped. None: values that lie in
-            [0, 255] are taken as 8 bit, any other range (16 bit, CT, float) from its 0.5th to its 99.5th percentile.
+        intensity_range: values that become -1 and 1, such as a CT window; others are clamped. None: the window
+            that a DICOM file names; without one, values that lie in [0, 255] are taken as 8 bit, any other range (16
+            bit, CT, float) from its 0.5th to its 99.5th percentile, those of the volume for all of its slices.
     """
 
     def __init__(
@@ -40,12 +43,15 @@ class ToInputd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            image = d[key].float()
-            image = image[:3] if image.shape[0] >= 3 else image[:1].repeat(3, 1, 1)
-            low, high = self.intensity_range or (0.0, 255.0)
-            if self.intensity_range is None and (image.min() < 0 or image.max() > 255 or image.max() <= 1):
-                low, high = (float(v) for v in np.percentile(image.numpy(), (0.5, 99.5)))
-            image = ((image - low) / max(high - low, 1e-8)).clamp(0, 1) * 2 - 1
+            image, window = d[key].float(), getattr(d[key], "meta", {}).get("window")
+            if image.shape[0] >= 3:
+                image = image[:3]
+            elif image.ndim == 3:
+                image = image[:1].repeat(3, 1, 1)
+            else:
+                image = image[:1]
+            low, high = self.intensity_range or (contrast(image.numpy()) if window is None else window)
+            image = ((image - low) / max(high - low, 1e-8)).clamp_(0, 1).mul_(2).sub_(1)
             d[key] = image.flip(0) if self.channels == "BGR" else image
         return d
 
@@ -53,36 +59,48 @@ class ToInputd(MapTransform):
 class ToSourceLayoutd(MapTransform):
     """A prediction (C, H, W), as its image is seen, back to the layout of the file, as writers expect: (C, W, H).
 
-    Of an image that lies in space (which writers keep for volumes only): (C, A, B, D), the file's three axes, with the
-    file's affine.
+    Of an image that lies in space (which writers keep for volumes only), and of a volume (C, H, W, slices), the file's
+    three axes with its affine: (C, A, B, D).
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             plane = d[key]
-            space = _space_of(plane)
+            space = space_of(plane)
             if space is None:
                 d[key] = plane.transpose(-1, -2)
                 continue
             filed = np.moveaxis(space.filed(np.moveaxis(plane.numpy(), 0, -1)), -1, 0)
-            filed = np.expand_dims(np.ascontiguousarray(filed), 1 + space.axis)
-            d[key] = MetaTensor(filed, affine=torch.from_numpy(space.affine), meta=plane.meta)
+            filed = filed if space.index is None else np.expand_dims(filed, 1 + space.axis)
+            d[key] = MetaTensor(np.ascontiguousarray(filed), affine=torch.from_numpy(space.affine), meta=plane.meta)
         return d
 
 
 def as_seen(filed: Tensor) -> np.ndarray:
-    """A mask in the layout of :class:`ToSourceLayoutd`, with or without a channel of one, as it is seen: (H, W)."""
-    space = _space_of(filed)
+    """A mask in the layout of :class:`ToSourceLayoutd`, with or without a channel of one, as it is seen.
+
+    Returns:
+        (H, W), of a volume (H, W, slices).
+    """
+    space = space_of(filed)
     values = filed.numpy()
     if space is None:
         return values.reshape(values.shape[-2:]).T
-    return space.seen(values.reshape(space.shape).squeeze(space.axis))
+    values = values.reshape(space.shape)
+    return space.seen(values if space.index is None else values.squeeze(space.axis))
 
 
-def _space_of(image: Tensor) -> Space | None:
-    """How an image lies in the patient, if the metadata of a loaded one say so."""
+def space_of(image: Tensor) -> Space | None:
+    """How an image lies in the patient, if the metadata that :class:`~textdiff_monai.PictureReader` gave it say so."""
     if not isinstance(image, MetaTensor) or "spatial_shape" not in image.meta:
         return None
-    affine = np.asarray(image.meta["original_affine"], float)
-    return Space.of_slice([int(size) for size in image.meta["spatial_shape"]], affine)
+    first, second, third = (int(size) for size in image.meta["spatial_shape"])
+    return Space(
+        (first, second, third),
+        np.asarray(image.meta["original_affine"], float),
+        int(image.meta["axis"]),
+        None if image.meta["stack"] else 0,
+        bool(image.meta["known"]),
+        bool(image.meta["measured"]),
+    )

@@ -36,16 +36,21 @@ def loading(
     num_classes: int = 2,
     mask_colours: Mapping[Any, int] | None = None,
     intensity_range: Sequence[float] | None = None,
+    plane: str | None = None,
+    neighbours: bool = False,
 ) -> list[Transform]:
     """Read ``image`` (and ``label``) from files, as :func:`~textdiff_monai.check_datalist` does.
 
-    Images are (3, H, W) as of :class:`ToInputd`, labels (1, H, W) as of :func:`~textdiff_monai.class_indices`.
+    Images are (3, H, W) as of :class:`ToInputd`, labels (1, H, W) as of :func:`~textdiff_monai.class_indices`; of an
+    item that is a volume and has no ``slice``, (1 or 3, H, W, slices) and (1, H, W, slices).
     """
-    chain: list[Transform] = [LoadPictured("image", PictureReader()), EnsureChannelFirstd("image")]
-    chain.append(ToInputd("image", channels, intensity_range))
-    if "label" in keys:
-        chain += [LoadPictured("label", MaskReader(num_classes, mask_colours)), EnsureChannelFirstd("label")]
-    return chain
+    if neighbours and channels == "BGR":
+        raise ValueError("channels BGR exchanges colours, of which neighbours leaves none: give one of them")
+    chain: list[Transform] = []
+    if "label" in keys:  # before the image, whose file says where the mask's slices lie
+        chain += [LoadPictured("label", MaskReader(num_classes, mask_colours, plane)), EnsureChannelFirstd("label")]
+    chain += [LoadPictured("image", PictureReader(plane, neighbours)), EnsureChannelFirstd("image")]
+    return [*chain, ToInputd("image", channels, intensity_range)]
 
 
 def preprocessing(
@@ -63,6 +68,8 @@ def preprocessing(
     symmetries: Sequence[str] = tuple(SYMMETRIES),
     reword: float = 0.0,
     deny: float = 0.0,
+    plane: str | None = None,
+    neighbours: bool = False,
 ) -> Compose:
     """The chain from files to network inputs, for training (with ``augment``), validation and inference alike.
 
@@ -83,8 +90,10 @@ def preprocessing(
         symmetries: that "symmetries" draws from; features are cached for each.
         reword: probability that an image is read with its caption in other words; see :class:`RandWordingd`.
         deny: probability that its caption is denied and its mask empty.
+        plane: that volumes are cut along, "axial", "coronal" or "sagittal"; None: as they were acquired.
+        neighbours: the channels of a slice are the one below, itself and the one above.
     """
-    chain: list[Transform] = loading(keys, channels, num_classes, mask_colours, intensity_range)
+    chain = loading(keys, channels, num_classes, mask_colours, intensity_range, plane, neighbours)
     if resize is not None and grow_labels:
         chain += _published_resizing(keys, resize)
     elif resize is not None:

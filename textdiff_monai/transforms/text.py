@@ -16,7 +16,8 @@ class TextToMetad(MapTransform):
 
     Whatever comes is data: nothing, or None, is the empty sentence; what is no string is read as it prints; characters
     that UTF-8 cannot hold become "?". A sentence that may not be understood is a warning, once, which does not
-    quote it whole since logs are kept; ``doubt`` in the metadata says why, and is "" otherwise.
+    quote it whole since logs are kept; ``doubt`` in the metadata says why, and is "" otherwise. ``slices`` of the
+    data, such as "10-20", comes along: the sentence is then about these slices of a volume.
 
     Args:
         keys: images.
@@ -41,7 +42,7 @@ class TextToMetad(MapTransform):
         for key in self.key_iterator(d):
             text = _as_text(d.get(self.text_key))
             reason = doubt(text, self.facts, self.vocabulary)
-            d[key].meta |= {"text": text, "doubt": reason}
+            d[key].meta |= {"text": text, "doubt": reason, "slices": str(d.get("slices") or "")}
             if reason and text not in self._warned:
                 self._warned.add(text)
                 warnings.warn(f"a sentence may not be understood: {reason}", stacklevel=2)

@@ -1,0 +1,65 @@
+"""What a run of segmentation was, so that it can be repeated, and gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from textdiff_monai import __version__
+from textdiff_monai.data.files import written_file
+
+_LIBRARIES = ("torch", "monai", "diffusers", "transformers", "numpy", "nibabel", "pillow", "pydicom", "highdicom")
+
+
+class Run:
+    """``run.json`` of a folder of results: versions, hashes, options, device, and how it went.
+
+    Sentences and the names of images stand in ``results.csv`` alone.
+
+    Args:
+        folder: of the results.
+        settings: what results depend on, anything that JSON can hold.
+
+    Attributes:
+        goes_on: whether the folder's results came from the same settings.
+    """
+
+    def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
+        self.path = Path(folder) / "run.json"
+        libraries = {name: found for name in _LIBRARIES if (found := _version(name))}
+        versions = {"textdiff-monai": __version__, "python": platform.python_version(), **libraries}
+        self.settings = json.loads(json.dumps({**settings, "versions": versions}, default=str))
+        self.goes_on = self._before() == self.settings
+        self._since = time.monotonic()
+
+    def _before(self) -> Any:
+        try:
+            return json.loads(self.path.read_text(encoding="utf-8")).get("settings")
+        except (OSError, ValueError, AttributeError):
+            return None
+
+    def write(self, done: int, failed: Sequence[str]) -> None:
+        """How far it came: masks that are there, and images that could not be read."""
+        told = {"settings": self.settings, "machine": f"{platform.system()} {platform.machine()}"}
+        counts = {"masks": done, "failed": len(failed), "seconds": round(time.monotonic() - self._since, 1)}
+        with written_file(self.path) as partial:
+            partial.write_text(json.dumps(told | counts, indent=2) + "\n", encoding="utf-8")
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
