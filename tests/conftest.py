@@ -13,12 +13,7 @@ from diffusers import UNet2DModel
 from PIL import Image
 from transformers import BertConfig, BertModel
 
-<<<<<<< HEAD
-from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, bundle_root
-=======
 from textdiff_monai import DiffusionBackbone, Recipe, TextDiff, TextEncoder, bundle_root
-from textdiff_monai.fast import convolution, products, residual
->>>>>>> 06425b6 (DICOM and volumes: read slice by slice as they are seen, in segment, inference, checks and training)
 from textdiff_monai.pretraining.vocabulary import characters, tokenizer_of
 
 
@@ -97,8 +92,6 @@ def network(unet_folder, bert_folder):
     return TextDiff(backbone, TextEncoder(bert_folder), head=head).eval()
 
 
-<<<<<<< HEAD
-=======
 @pytest.fixture
 def tiny_head(unet_folder, bert_folder, tmp_path):
     """Options of inference: a network with random weights, large enough that its masks are mixed."""
@@ -119,19 +112,6 @@ def tiny_head(unet_folder, bert_folder, tmp_path):
     }
 
 
-@pytest.fixture
-def _short_convolutions_of_small_maps(monkeypatch):
-    """Every way to compute a convolution is taken by small tensors."""
-    limits = {"CHANNELS": 2, "_SMALL": 16, "_MANY": 12, "_BAND": 144, "_WIDE_BAND": 216}
-    limits |= {"_GATHERED": 1000, "_FILTERS": 700, "_SCORES": range(64, 1000)}
-    for name, value in limits.items():
-        monkeypatch.setattr(convolution, name, value)
-    monkeypatch.setattr(residual, "_STRIP", 4)
-    ways = convolution._WINOGRAD.values()
-    monkeypatch.setattr(convolution, "_WINOGRAD", dict(zip((32, 24), ways, strict=True)))
-
-
->>>>>>> 06425b6 (DICOM and volumes: read slice by slice as they are seen, in segment, inference, checks and training)
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory):
     """Ten 32 x 40 pictures in the CSV layout: bright discs, of which the caption names one side's as the target."""
