@@ -13,7 +13,7 @@ venv: $(READY)
 
 $(READY): setup.py setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dicom,test,check]"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dicom,slides,test,check]"
 	touch $(READY)
 
 demo: $(READY)

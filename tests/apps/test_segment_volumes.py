@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made import save_image
 
-from textdiff_monai import DataError, FeatureCache, bundle_root
+from textdiff_monai import DataError, FeatureCache, MaskReader, bundle_root
 from textdiff_monai.apps.segment import segment
 from textdiff_monai.data.files import read_rows
 
@@ -186,3 +186,24 @@ def test_dicom_comes_back_with_its_place(tiny_head, tmp_path):
     left = [path for path in (tmp_path / "out").iterdir() if path.suffix in (".csv", ".json")]
     assert not [path for path in left if SECRET in path.read_text()]
     assert series == Path(read_rows(tmp_path / "out" / "results.csv")[0]["image"])
+
+
+def test_masks_are_of_the_type_that_is_asked_for(tiny_head, volume, tmp_path):
+    pytest.importorskip("highdicom")
+    pytest.importorskip("contourpy")
+    from made_dicom import save_series
+
+    series = save_series(tmp_path / "ct", VALUES.transpose(2, 1, 0).astype(np.int16), spacing=(0.5, 0.5, 3))
+    (plain,) = segment(series, "the liver", tmp_path / "plain", **tiny_head)
+    (mask,) = segment(series, "the liver", tmp_path / "seg", output_type="dicom_seg", **tiny_head)
+    reader = MaskReader().of({"image": str(series)})
+    read = reader.get_data(reader.read(str(mask)))[0][..., 0]
+    np.testing.assert_array_equal(read.transpose(1, 0, 2), values(plain))
+    names = {path.name for path in (tmp_path / "seg").iterdir()}
+    written = {"ct_mask.dcm", "ct_probability.nii.gz", "ct_overlay.png", "results.csv", "run.json"}
+    assert names == written
+    picture = Path(save_image(tmp_path / "a.png", size=(32, 32)))
+    (outline,) = segment(picture, "the liver", tmp_path / "geo", output_type="geojson", **tiny_head)
+    assert json.loads(outline.read_text())["features"][0]["properties"]["classification"]["name"] == "liver"
+    with pytest.raises(DataError, match=r"volume.nii.gz: a PNG holds one slice, not 5; take the output type nifti"):
+        segment(volume, "the liver", tmp_path / "png", output_type="png", **tiny_head)

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from textdiff_monai import read_picture
-from textdiff_monai.data.writers import Origin, writer_for
+from textdiff_monai.data.output import writer_for
+from textdiff_monai.data.writers import Origin
 
 SEEN = np.random.default_rng(0).integers(0, 3, (6, 9)).astype(np.uint8)
 SOURCES = {

@@ -169,7 +169,9 @@ def _check_image(
     for label, value in dict.fromkeys((str(item.get("label") or ""), str(item.get("value") or "")) for item in items):
         if not label:
             continue
-        mask = _read(Path(label), "mask", found.problems, partial(open_mask, label, scan, plane))[1]
+        mask = _read(
+            Path(label), "mask", found.problems, partial(open_mask, label, scan, plane, str(path), value or None)
+        )[1]
         if mask is None:
             continue
         if image is not None and (problem := apart(image, mask, path)):

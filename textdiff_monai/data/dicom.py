@@ -94,9 +94,10 @@ def dicom_scan(path: Path, plane: str | None = None) -> Scan:
         ValueError: for files without pixels, in an unknown transfer syntax, or of slices that make no stack: the file,
             what was expected, and the fix.
     """
-    folder, number = series_of(path)
-    files = files_of(folder, number) if folder.is_dir() else [path]
+    files = dicom_files(path)
     headers = [read_header(file) for file in files]
+    if headers[0].get("Modality") == "SEG":
+        raise ValueError("is a segmentation, no image; name it as the mask of one")
     if len(files) == 1 and int(getattr(headers[0], "NumberOfFrames", 1) or 1) > 1:
         return _multiframe(files[0], headers[0], plane)
     scan = DicomScan(files, headers)
@@ -104,6 +105,12 @@ def dicom_scan(path: Path, plane: str | None = None) -> Scan:
         return scan
     space = Space.of_stack(scan.space.shape, scan.space.affine, plane)
     return ArrayScan(space, scan.filed, window_of(headers[0]))
+
+
+def dicom_files(path: Path) -> list[Path]:
+    """The files of a series, or the one."""
+    folder, number = series_of(path)
+    return files_of(folder, number) if folder.is_dir() else [path]
 
 
 def read_header(file: Path, more: Sequence[str] = ()) -> Any:

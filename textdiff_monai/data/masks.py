@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,30 @@ from PIL import ImageColor
 from textdiff_monai.data.problems import listed
 from textdiff_monai.data.readers import open_scan
 from textdiff_monai.data.scan import Picture, Scan
+from textdiff_monai.data.segmentations import is_segmentation, segmentation_scan
 
 _MANY = 8  # more values than these are hardly meant
 _TABLE = "--mask_colours \"{'red': 1}\""
 
 
-def open_mask(path: str, image: Scan | None = None, plane: str | None = None) -> Scan:
+def open_mask(
+    path: str,
+    image: Scan | None = None,
+    plane: str | None = None,
+    source: str | None = None,
+    value: str | None = None,
+) -> Scan:
     """A mask's file, its slices being those of its image, whatever the order and the direction of the file's axes.
 
     Args:
         path: of the mask.
         image: that it belongs to.
         plane: that both are cut along; None: as the image was acquired.
+        source: of the image; a DICOM SEG is laid on its slices.
+        value: of a SEG with several segments, those that are meant.
     """
+    if image is not None and source is not None and is_segmentation(Path(path)):
+        return segmentation_scan(Path(path), image, Path(source), value)
     if image is not None and image.is_stack and image.space is not None:
         plane = image.space.plane
     return open_scan(path, plane)

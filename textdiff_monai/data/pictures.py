@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-_TINTS = np.array([[255, 64, 64], [64, 160, 255], [80, 220, 100], [255, 200, 0], [220, 90, 255]])
+TINTS = np.array([[255, 64, 64], [64, 160, 255], [80, 220, 100], [255, 200, 0], [220, 90, 255]])
 _CELL, _MARGIN, _LINE = 256, 10, 16
 
 
@@ -18,7 +18,7 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> Image.Image:
     for label in range(1, int(mask.max(initial=0)) + 1):
         inside = mask == label
         inner = np.asarray(Image.fromarray(inside).convert("L").filter(ImageFilter.MinFilter(3))) > 0
-        tint = _TINTS[(label - 1) % len(_TINTS)]
+        tint = TINTS[(label - 1) % len(TINTS)]
         shown[inside] = 0.7 * shown[inside] + 0.3 * tint
         shown[inside & ~inner] = tint
     return Image.fromarray(shown.clip(0, 255).astype(np.uint8))

@@ -14,9 +14,10 @@ from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.data.files import read_rows, write_rows
 from textdiff_monai.data.names import series_of
+from textdiff_monai.data.output import writer_for
 from textdiff_monai.data.pictures import overlay
 from textdiff_monai.data.space import Space
-from textdiff_monai.data.writers import Origin, PngWriter, writer_for
+from textdiff_monai.data.writers import Origin, PngWriter
 
 COLUMNS = (
     *("id", "image", "text", "slices", "mask", "probability", "overlay"),
@@ -34,7 +35,7 @@ class Results:
 
     Args:
         folder: made when the first result comes.
-        output_type: of the masks, a name in ``textdiff_monai.data.writers.WRITERS``; None: that of the image.
+        output_type: of the masks, a name in ``textdiff_monai.data.output.WRITERS``; None: that of the image.
         pictures: write probabilities and overlays too, and masks of two classes so that they can be looked at: in a
             PNG the foreground is 255.
         class_names: background included.

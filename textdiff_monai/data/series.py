@@ -11,6 +11,7 @@ from textdiff_monai.data.extras import needed
 from textdiff_monai.data.names import DICOM, is_dicom, is_picture
 from textdiff_monai.data.problems import listed
 
+_NO_IMAGES = ("SEG", "PR", "KO", "RTSTRUCT")  # objects about images, which lie beside them
 _TAGS = ["SeriesInstanceUID", "SeriesNumber", "ImagePositionPatient", "NumberOfFrames", "Modality"]
 
 
@@ -77,6 +78,8 @@ def _sorted(files: Sequence[Path], changed: int) -> tuple[dict[str, list[Path]],
     series, single = dict[Any, list[tuple[Path, Any]]](), list[Path]()
     for file in files:
         header = _glance(file)
+        if header is not None and header.get("Modality") in _NO_IMAGES:
+            continue
         is_slice = (
             header is not None and "ImagePositionPatient" in header and int(header.get("NumberOfFrames") or 1) == 1
         )

@@ -61,7 +61,7 @@ def _marked(
     item: Mapping[str, Any], scan: Scan, plane: str | None, num_classes: int, colours: Mapping[Any, int] | None
 ) -> set[int]:
     """Slices that have something of the target."""
-    mask = open_mask(item["label"], scan, plane).stack()
+    mask = open_mask(item["label"], scan, plane, item["image"], item.get("value") or None).stack()
     indices = class_indices(mask, num_classes, colours, item.get("value") or None)
     return {int(number) for number in np.flatnonzero(indices.any(axis=(0, 1)))}
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from textdiff_monai.data.names import NIFTI
 from textdiff_monai.data.space import Space
+from textdiff_monai.language.reader import target_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,13 @@ class Origin:
     space: Space | None = None
     text: str = ""
     class_names: tuple[str, ...] = ("background", "target")
+
+    @property
+    def names(self) -> list[str]:
+        """Of the classes; that of one alone is the target that the sentence names, or else the sentence."""
+        if len(self.class_names) > 2:
+            return list(self.class_names)
+        return [self.class_names[0], target_of(self.text) or self.text or self.class_names[-1]]
 
 
 class Writer(ABC):
@@ -95,20 +103,3 @@ class NiftiWriter(Writer):
         header.set_data_dtype(values.dtype)
         header["cal_min"] = header["cal_max"] = 0
         nib.save(type(image)(np.ascontiguousarray(array.reshape(image.shape)), image.affine, header), path)
-
-
-WRITERS = {writer.name: writer for writer in (PngWriter(), NiftiWriter())}
-
-
-def writer_for(of: Origin, name: str | None = None) -> Writer:
-    """The writer of a name, or by default that of the image's kind: NIfTI for what lies in space, PNG for pictures.
-
-    Raises:
-        ValueError: for a name that is none.
-    """
-    if name is None:
-        in_space = of.space is not None and (of.space.known or of.space.index is None)
-        return WRITERS["nifti" if in_space or of.image.name.lower().endswith(NIFTI) else "png"]
-    if name not in WRITERS:
-        raise ValueError(f"output_type {name!r}: expected one of {', '.join(WRITERS)}, or None for that of the image")
-    return WRITERS[name]

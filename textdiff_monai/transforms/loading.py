@@ -98,7 +98,8 @@ class MaskReader(PictureReader):
     def _read(self, path: str) -> Picture:
         image, number = self.item.get("image"), self.item.get("slice")
         of = open_scan(image, self.plane) if isinstance(image, str) else None
-        scan = open_mask(path, of, self.plane)
+        value = self.item.get("value") or None
+        scan = open_mask(path, of, self.plane, image if isinstance(image, str) else None, value)
         if not scan.is_stack:
             return scan[0]
         return scan.stack() if number is None else scan[int(number)]
