@@ -12,6 +12,7 @@ import pytest
 from made import save_image
 
 from textdiff_monai import DataError, FeatureCache, MaskReader, bundle_root
+from textdiff_monai.apps import cli
 from textdiff_monai.apps.segment import segment
 from textdiff_monai.data.files import read_rows
 
@@ -207,3 +208,32 @@ def test_masks_are_of_the_type_that_is_asked_for(tiny_head, volume, tmp_path):
     assert json.loads(outline.read_text())["features"][0]["properties"]["classification"]["name"] == "liver"
     with pytest.raises(DataError, match=r"volume.nii.gz: a PNG holds one slice, not 5; take the output type nifti"):
         segment(volume, "the liver", tmp_path / "png", output_type="png", **tiny_head)
+
+
+def test_nothing_tells_of_the_patient_but_the_table_that_was_asked_for(tiny_head, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("pydicom")
+    from made_dicom import SECRET, change, save_dicom, save_series
+
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_series(folder / "ct", VALUES.transpose(2, 1, 0).astype(np.int16))
+    change(save_dicom(folder / "report.dcm", VALUES[..., 0].T.astype(np.int16), Modality="SR"), Rows=None)
+    change(save_dicom(folder / "film.dcm", VALUES[..., 0].T.astype(np.int16)), PixelData=b"1")
+    sentence = f"two infected areas of Mrs {SECRET}, a smoker"
+    words = ["segment", str(folder), "--text", sentence, "--out", str(out), "--cache_dir", str(tmp_path / "cache")]
+    words += [word for name, value in tiny_head.items() for word in (f"--{name}", value)]
+    monkeypatch.setattr("sys.argv", ["textdiff", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert "report.dcm has no pixel data" in str(ended.value.code)
+    overrides = {"dataset_dir": str(folder / "ct"), "text": sentence, "output_dir": str(tmp_path / "other")}
+    monai.bundle.run(
+        "run", config_file=CONFIG, **tiny_head, **overrides, device="cpu", cache_dir=str(tmp_path / "cache")
+    )
+    printed = capfd.readouterr()
+    assert SECRET not in printed.out + printed.err + str(ended.value.code)
+    files = [
+        path for place in (out, tmp_path / "other", tmp_path / "cache") for path in place.rglob("*") if path.is_file()
+    ]
+    assert len(files) > 10
+    told = [path.name for path in files if SECRET.encode() in path.read_bytes() or SECRET in path.name]
+    assert set(told) == {"results.csv"}

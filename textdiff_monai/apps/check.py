@@ -18,6 +18,7 @@ def check(
     columns: dict | None = None,
     mask_colours: dict | None = None,
     text_encoder: str | Path | None = None,
+    plane: str | None = None,
 ) -> None:
     """Check a data set before any work: every file is opened, all problems are listed at once.
 
@@ -29,12 +30,13 @@ def check(
         columns: other names of the table's columns, such as "{'image': 'file', 'text': 'report'}".
         mask_colours: classes by colour, for masks that are pictures, such as "{'red': 1, '#00ff00': 2}".
         text_encoder: that will read the sentences; default the one in the bundle.
+        plane: that volumes are cut along, axial, coronal or sagittal; default as they were acquired.
 
     Raises:
         DataError: listing the problems.
     """
     items = load_datalist(dataset_dir, columns=columns)
-    check_datalist(items, num_classes, mask_colours=mask_colours)
+    check_datalist(items, num_classes, mask_colours=mask_colours, plane=plane)
     check_sentences(items, TextEncoder(text_encoder or f"{bundle_root()}/models/text_encoder"))
     images = {split: {item["image"] for item in items if item["split"] == split} for split in SPLITS}
     counts = ", ".join(f"{len(found)} {split}" for split, found in images.items())

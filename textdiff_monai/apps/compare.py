@@ -19,6 +19,7 @@ from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.data.files import read_rows, write_rows, written_whole
 from textdiff_monai.data.items import draw_labelled
 from textdiff_monai.data.layouts import load_datalist
+from textdiff_monai.data.slices import slices_of
 
 NETWORKS = ("pretrained", "random", "unet")
 
@@ -77,7 +78,14 @@ def compare(
         if (network, count, seed) in done:
             continue
         place = root / f"{network}_{count}_{seed}"
-        drawn = draw_labelled(training, count, seed, options.get("count", "images"))
+        drawn = slices_of(
+            draw_labelled(training, count, seed, options.get("count", "images")),
+            options.get("plane"),
+            options.get("slices_per_volume"),
+            seed,
+            options.get("num_classes", 2),
+            options.get("mask_colours"),
+        )
         epochs = max(1, iterations // len(drawn))
         settings = {
             "dataset_dir": str(dataset_dir),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -55,6 +56,15 @@ def slices_of(
             numbers = _drawn(list(numbers), marked, per_volume, random.Random(f"{seed} {item.get('id')}"))
         found += [{**item, "slice": number, "id": f"{item['id']}_{number}"} for number in numbers]
     return found
+
+
+def has_volumes(items: Sequence[Mapping[str, Any]], plane: str | None = None) -> bool:
+    """Whether any of the images is one; what cannot be opened is none."""
+    for image in dict.fromkeys(item["image"] for item in items):
+        with contextlib.suppress(Exception):  # of many kinds, and told by the check
+            if open_scan(image, plane).is_stack:
+                return True
+    return False
 
 
 def _marked(
