@@ -26,7 +26,7 @@ def test_what_the_captions_or_the_grammar_say_is_not_doubted(text):
     assert doubt(text, LUNGS) == ""
 
 
-@pytest.mark.parametrize("text", ["GGO RUZ", "hazy near the collarbone", "no consolidation at the bases"])
+@pytest.mark.parametrize("text", ["GGO RUZ", "left lung hazy", "hazy near the collarbone", "no consolidation at the bases"])
 def test_the_grammars_other_words_for_the_trained_target_are_not_doubted(text):
     assert doubt(text, CHEST) == ""
 
@@ -37,8 +37,10 @@ def test_unknown_words_are_named_unless_the_encoder_knows_them():
 
 
 def test_a_sentence_without_a_target_of_the_training_is_doubted():
-    assert doubt("Normal heart size.", CHEST) == "it names nothing that the training's captions name"
-    assert "names nothing" in doubt("polyp", LUNGS)
+    assert doubt("Stable.", CHEST) == "it names nothing that the training's captions name"
+    assert doubt("Normal heart size.", CHEST) == "it asks for heart, which no caption of the training does"
+    assert "asks for polyp" in doubt("is there a polyp?", LUNGS)
+    assert "asks for lung" in doubt("Segment the left lung.", captions_facts([{"text": "Segment the lung nodule."}]))
 
 
 def test_a_checkpoint_without_facts_doubts_nothing():

@@ -23,6 +23,7 @@ from textdiff_monai.apps.options import UsageError, split, understood, unknown
 VERBS = {
     "demo": "textdiff_monai.apps.demo:demo",
     "segment": "textdiff_monai.apps.segment:segment",
+    "targets": "textdiff_monai.apps.targets:targets",
     "recipe": "textdiff_monai.apps.recipe:recipe",
     "check": "textdiff_monai.apps.check:check",
     "compare": "textdiff_monai.apps.compare:compare",

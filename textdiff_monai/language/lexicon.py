@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from textdiff_monai.language.meaning import LUNG, NUCLEI, OPACITY
-from textdiff_monai.language.reader import read
+from textdiff_monai.language.reader import target_of
 from textdiff_monai.language.rules import read_sections
 from textdiff_monai.language.structures import read_targets
 
@@ -61,15 +61,14 @@ def naming_words(target: str) -> frozenset[str]:
 
 
 def captions_facts(items: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """What a checkpoint keeps of its training's captions: ``words`` and, where they are understood, ``targets``.
+    """What a checkpoint keeps of its training's captions: ``words``, and the ``targets`` that they name.
 
     Only words that several captions have are kept: one that stands in a single report may be a name.
     """
     texts = {str(item.get("text") or "") for item in items}
     counts = Counter(word for text in texts for word in set(words_in(text)))
     common = [word for word, count in counts.most_common(_MANY) if count > 1 or word in grammar_words()]
-    targets = {meaning.target for meaning in map(read, texts) if meaning is not None}
-    return {"words": sorted(common), "targets": sorted(targets)}
+    return {"words": sorted(common), "targets": sorted({target_of(text) for text in texts} - {""})}
 
 
 def doubt(text: str, facts: Mapping[str, Sequence[str]], vocabulary: Collection[str] = ()) -> str:
@@ -86,8 +85,14 @@ def doubt(text: str, facts: Mapping[str, Sequence[str]], vocabulary: Collection[
     codes = naming_words(OPACITY)
     known = trained | grammar_words() | codes
     new = [word for word in dict.fromkeys(said) if len(word) > 2 and word not in known and word not in vocabulary]
-    named = (trained - _EMPTY).union(*(naming_words(target) for target in facts.get("targets", ())))
+    targets = set(facts.get("targets", ()))
+    named = (trained - _EMPTY).union(*(naming_words(target) for target in targets))
     reasons = [f"unknown words: {', '.join(new)}"] if new else []
-    if not named & set(said):
+    target = target_of(text)
+    if target == LUNG and OPACITY in targets:  # where it is
+        target = OPACITY
+    if target and targets and target not in targets:
+        reasons.append(f"it asks for {target}, which no caption of the training does")
+    elif not named & set(said):
         reasons.append("it names nothing that the training's captions name")
     return "; ".join(reasons)
