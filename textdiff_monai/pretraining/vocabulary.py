@@ -76,7 +76,7 @@ def trim(model: BertModel, known: list[str], wanted: Iterable[str], size: int) -
 
 def save(model: BertModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
     """Both for ``AutoModel`` and ``AutoTokenizer``, the weights in half precision."""
-    model.half().save_pretrained(folder)
+    model.half().save_pretrained(folder, max_shard_size="20MB")  # the model zoo takes files up to 25 MB
     tokenizer.save_pretrained(folder)
     path = Path(folder) / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
