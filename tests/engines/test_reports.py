@@ -6,17 +6,19 @@ import csv
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
-from monai.handlers import IgniteMetricHandler, from_engine
+from monai.handlers import ConfusionMatrix, IgniteMetricHandler, from_engine
 from monai.metrics import DiceMetric
 from monai.transforms import AsDiscreted
 from torch import nn
 
 from textdiff_monai import History, MetricsReport, NonemptyDice, Progress
+from textdiff_monai.statistics.intervals import mean_interval, ratio_interval
 
 
 def rows(path):
@@ -130,6 +132,8 @@ def test_reports_have_the_dice_that_is_computed_by_hand(tmp_path):
     evaluator(tmp_path / "report", about={"split": "test"}).run()
     mean = sum(dice for *_, dice in CASES) / 3
     report = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    low, high = report.pop("mean_dice_interval")
+    assert low <= mean <= high
     assert report == {"mean_dice": pytest.approx(mean, abs=1e-6), "images": 3, "items": 3, "split": "test"}
     (metrics,) = rows(tmp_path / "report" / "metrics.csv")
     assert float(metrics["mean_dice"]) == pytest.approx(mean, abs=1e-6)
@@ -139,6 +143,20 @@ def test_reports_have_the_dice_that_is_computed_by_hand(tmp_path):
     assert [case["text"] for case in cases] == [f'sentence, with "{i}"' for i in range(3)]
     assert [float(case["mean_dice"]) for case in cases] == pytest.approx([dice for *_, dice in CASES], abs=1e-6)
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"metrics.json", "metrics.csv", "cases.csv"}
+
+
+def test_beside_each_mean_stands_its_interval_over_images(tmp_path, caplog):
+    more = {"dataset_dice": ConfusionMatrix(False, "f1 score", output_transform=from_engine(["pred", "label"]))}
+    caplog.set_level("INFO")
+    evaluator(tmp_path, cases=CASES * 4, more_metrics=more).run()
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    expected = mean_interval([dice for *_, dice in CASES * 4])
+    assert report["mean_dice_interval"] == pytest.approx(expected[1:], abs=1e-5)
+    pixels = np.array([[np.dot(predicted, true), sum(predicted) + sum(true)] for predicted, true, _ in CASES * 4])
+    pooled = ratio_interval(2 * pixels[None, :, :1], pixels[None, :, 1:])
+    assert report["dataset_dice"] == pytest.approx(pooled.mean, abs=1e-6)
+    assert report["dataset_dice_interval"] == pytest.approx(pooled[1:], abs=1e-5)
+    assert f"mean_dice: {expected.mean:.4g} (95 % interval {expected.low:.4g} to {expected.high:.4g})" in caplog.text
 
 
 def test_figures_are_grouped_by_a_column_of_the_data(tmp_path):

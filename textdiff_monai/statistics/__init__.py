@@ -1,0 +1,1 @@
+"""How far figures can be believed: intervals and tests, by image."""
