@@ -37,7 +37,6 @@ test-label: $(LABEL_READY)
 	$(LABEL)/bin/python -m pytest -m label tests/apps/label
 
 benchmark: $(READY)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[plot]"
 	$(BIN)/python -m benchmarks --config $(CONFIG) --out benchmark.json
 
 check: $(READY)

@@ -30,7 +30,7 @@ def benchmark(
     device: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Measure, and write a report and, where matplotlib is installed, a plot beside it.
+    """Measure, and write a report and a plot beside it.
 
     Args:
         config: a name in :data:`SETTINGS`, or a setting.

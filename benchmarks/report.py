@@ -6,19 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 
 def plot(report: Mapping[str, Any], path: Path) -> None:
-    """Write the picture; without matplotlib, say how to get it."""
-    try:
-        import matplotlib
-    except ImportError:
-        print(f"no {path}: for a plot, pip install 'textdiff-monai[plot]'")
-        return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+    """Write the picture."""
     colours = {"published": "tab:gray", "ours": "tab:blue"}
-    figure, ((parts, sizes), (epochs, memory)) = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    (parts, sizes), (epochs, memory) = figure.subplots(2, 2)
     growth, training = report["growth"], report["training"]
 
     def lines(axes: Any, rows: Sequence[Mapping[str, float]], x: str, label: str, title: str) -> None:
@@ -45,7 +40,6 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
     memory.set(ylabel="MiB", title="peak of training beyond the frozen weights")
     figure.suptitle(f"{report['config']}, {report['machine']['device']}, {report['machine']['threads']} threads")
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def summary(report: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from textdiff_monai import DiffusionBackbone, draw_labelled
 from textdiff_monai.apps.compare import compare, random_backbone
@@ -32,31 +33,52 @@ def test_drawn_images_repeat_and_grow():
         draw_labelled(items, 10)
 
 
-def test_every_network_is_measured_and_a_stopped_comparison_goes_on(
-    unet_folder, bert_folder, data_folder, tmp_path, capsys
-):
-    options = {
+@pytest.fixture
+def options(bert_folder, unet_folder):
+    return {
+        "iterations": 2,
+        "backbone": str(unet_folder),
         "text_encoder": str(bert_folder),
         "blocks": [1, 3],
         "head": {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]},
         "resize": 32,
     }
+
+
+def test_every_network_is_measured_and_a_stopped_comparison_goes_on(options, data_folder, tmp_path, capsys):
     arguments = (str(data_folder), str(tmp_path / "out"), (2,))
-    with pytest.raises(ValueError, match="expected some of pretrained, random, unet"):
-        compare(*arguments, networks=["u-net"])
-    for networks in (["unet"], ["pretrained", "random"]):
-        compare(*arguments, 1, iterations=2, backbone=str(unet_folder), networks=networks, **options)
+    for networks in (["unet"], ["pretrained", "random", "silent"]):
+        compare(*arguments, 1, networks=networks, captions=["own", "swapped"], **options)
     capsys.readouterr()
-    table = compare(*arguments, seeds=2, iterations=2, backbone=str(unet_folder), **options)
+    table = compare(*arguments, seeds=2, captions=["none", "swapped"], **options)
     printed = capsys.readouterr().out
     assert "seed 1" in printed
-    assert "seed 0" not in printed
-    assert [(row["network"], row["labelled"], row["seeds"]) for row in table] == [
-        ("pretrained", 2, 2),
-        ("random", 2, 2),
-        ("unet", 2, 2),
-    ]
+    assert "pretrained, 2 labelled images, seed 0" in printed  # without captions it was not yet tested
+    assert "unet, 2 labelled images, seed 0" not in printed
+    kinds = ["own", "none", "swapped"]
+    expected = [("pretrained", kind) for kind in kinds] + [("silent", "own")]
+    expected += [("random", kind) for kind in kinds] + [("unet", "own")]
+    assert [(row["network"], row["captions"]) for row in table] == expected
     assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == table
     runs = read_rows(tmp_path / "out" / "runs.csv")
-    assert [run["iterations"] for run in runs] == ["2"] * 6
-    assert all(0 <= float(run["mean_dice"]) <= 1 for run in runs)
+    assert len(runs) == 2 * len(expected)
+    assert {run["iterations"] for run in runs} == {"2"}
+    for row in table:
+        mine = [run for run in runs if (run["network"], run["captions"]) == (row["network"], row["captions"])]
+        assert row["mean_dice"] == pytest.approx(sum(float(run["mean_dice"]) for run in mine) / 2, abs=1e-5)
+        assert row["low"] <= row["mean_dice"] <= row["high"]
+        assert (row["seeds"], row["images"]) == (2, 4)
+    assert Image.open(tmp_path / "out" / "curves.png").size[0] > 500
+    with pytest.raises(ValueError, match=r"holds a comparison with iterations 2 \(here 3\)"):
+        compare(*arguments, **options | {"iterations": 3})
+
+
+def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder, tmp_path):
+    arguments = (str(data_folder), str(tmp_path / "out"))
+    with pytest.raises(ValueError, match="expected some of pretrained, silent, random, unet"):
+        compare(*arguments, networks=["u-net"], **options)
+    with pytest.raises(ValueError, match="expected some of own, none, other, swapped"):
+        compare(*arguments, captions=["mine"], **options)
+    with pytest.raises(ValueError, match="20 labelled images asked for, of 4"):
+        compare(*arguments, (2, 20), **options)
+    assert not (tmp_path / "out").exists()

@@ -1,13 +1,12 @@
-"""What a few labels buy: the shipped features, the same UNet untrained, and a U-Net, on the same labelled images."""
+"""What a few labels buy: other features, no sentence, a U-Net, on the same labelled images."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import monai.bundle
@@ -15,13 +14,22 @@ import torch
 from diffusers import UNet2DModel
 
 from textdiff_monai.apps.bundle import bundle_root
+from textdiff_monai.apps.charts import labels_curves
+from textdiff_monai.apps.comparison import shown, table_of
 from textdiff_monai.apps.overrides import overrides
-from textdiff_monai.data.files import read_rows, write_rows, written_whole
+from textdiff_monai.data.files import read_rows, write_rows, written_file, written_whole
 from textdiff_monai.data.items import draw_labelled
 from textdiff_monai.data.layouts import load_datalist
 from textdiff_monai.data.slices import slices_of
 
-NETWORKS = ("pretrained", "random", "unet")
+# What each network changes: configurations laid over train.json, and options.
+NETWORKS: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]] = {
+    "pretrained": ([], {}),
+    "silent": ([], {"read_text": False}),
+    "random": ([], {}),
+    "unet": (["unet.json"], {"read_text": False}),
+}
+CAPTIONS = ("own", "none", "other", "swapped")
 
 
 def random_backbone(source: str | Path, folder: str | Path, seed: int = 0) -> Path:
@@ -39,47 +47,59 @@ def compare(
     seeds: int = 3,
     iterations: int = 400,
     backbone: str | None = None,
-    networks: Sequence[str] = NETWORKS,
+    networks: Sequence[str] = tuple(NETWORKS),
+    captions: Sequence[str] = CAPTIONS,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Train on a few of your labels with the shipped features, with an untrained UNet's, and with a U-Net; compare.
+    """Train on a few of your labels with and without the shipped features and the sentence, and a U-Net; compare.
 
-    No validation image is used: the last weights count. Every network is measured on the test split. Runs that
-    ``folder/runs.csv`` holds are not repeated, so a comparison that was stopped goes on.
+    No validation image is used: the last weights count. Every network is measured on the test split, and one that reads
+    with other captions too. What ``folder/runs.csv`` holds is not repeated, so a comparison that was stopped goes on.
 
     Args:
         dataset_dir: a data set as `check` takes it.
-        folder: gets the runs, runs.csv, comparison.json and the untrained UNet.
+        folder: gets the runs, runs.csv, comparison.json, curves.png and the untrained UNet.
         labelled: numbers of labelled images, each with all its rows.
         seeds: repetitions with other images, heads and orders.
         iterations: training steps of one image each; what they took, features included, is in the table.
         backbone: diffusers folder; default the one in the bundle.
-        networks: those to train, of pretrained, random and unet.
+        networks: those to train: pretrained (the shipped features), silent (the same without sentences), random (the
+            same UNet untrained), unet (MONAI's U-Net). The first is what the others are compared with.
+        captions: that networks which read are tested with: own, none, other, swapped.
         options: of train.json, for all, such as --resize 256.
 
     Returns:
-        One row for each network and number of images: mean and standard deviation over the seeds.
+        A row for each number of images, network and captions: the mean Dice with its 95 % interval over images and
+        seeds, and how far it is from what it is compared with.
 
     Raises:
         UsageError: for options that train.json does not have.
-        ValueError: for another network.
+        ValueError: for other networks or captions, more labels than there are, or a folder of another comparison.
     """
-    if unknown := set(networks) - set(NETWORKS):
-        raise ValueError(f"networks {sorted(unknown)}: expected some of {', '.join(NETWORKS)}")
+    for name, given, known in (("networks", networks, NETWORKS), ("captions", captions, CAPTIONS)):
+        if unknown := set(given) - set(known):
+            raise ValueError(f"{name} {sorted(unknown)}: expected some of {', '.join(known)}")
+    captions = ["own", *(kind for kind in captions if kind != "own")]
     options = overrides(options, _files([]), compare, ("training", "run"))
     root, dataset_dir = Path(folder).resolve(), Path(dataset_dir).resolve()
     trained = backbone or f"{bundle_root()}/models/diffusion_unet"
+    training = load_datalist(dataset_dir, "train", options.get("columns"))
+    unit = options.get("count", "images")
+    draw_labelled(training, max(labelled), unit=unit)  # an error before any work
+    _same_comparison(root, {"dataset": dataset_dir, "iterations": iterations, "backbone": trained, **options})
     untrained = root / "random_unet"
     if not untrained.exists():
         random_backbone(trained, untrained)
-    training = load_datalist(dataset_dir, "train", options.get("columns"))
-    done = {(run["network"], int(run["labelled"]), int(run["seed"])): run for run in read_rows(root / "runs.csv")}
+    done = read_rows(root / "runs.csv")
     for seed, count, network in product(range(seeds), labelled, networks):
-        if (network, count, seed) in done:
+        place, (overlays, changed) = root / f"{network}_{count}_{seed}", NETWORKS[network]
+        reads = (options | dict(changed)).get("read_text", True)
+        before = {row["captions"]: row for row in done if _key(row) == (network, count, seed)}
+        left = [kind for kind in (captions if reads else captions[:1]) if kind not in before]
+        if not left:
             continue
-        place = root / f"{network}_{count}_{seed}"
         drawn = slices_of(
-            draw_labelled(training, count, seed, options.get("count", "images")),
+            draw_labelled(training, count, seed, unit),
             options.get("plane"),
             options.get("slices_per_volume"),
             seed,
@@ -97,56 +117,71 @@ def compare(
             "val_interval": epochs,
             "backbone": str(untrained if network == "random" else trained),
             **options,
+            **changed,
         }
         print(f"\n{network}, {count} labelled images, seed {seed}", flush=True)
-        start = time.monotonic()
-        _run_bundle("training", network, [], settings)
-        seconds = time.monotonic() - start
-        _run_bundle("run", network, ["evaluate.json"], settings)
-        metrics = json.loads((place / "test" / "metrics.json").read_text())
-        row = {
-            "network": network,
-            "labelled": count,
-            "seed": seed,
-            "iterations": epochs * len(drawn),
-            "seconds": seconds,
-        }
-        done[network, count, seed] = row | {name: metrics[name] for name in ("mean_dice", "mean_iou", "dataset_dice")}
-        write_rows(root / "runs.csv", list(done.values()))
-    table = _table(list(done.values()), labelled, seeds, networks)
-    (root / "comparison.json").write_text(json.dumps(table, indent=2) + "\n")
-    print(f"\nDice on the test split, mean over images and {seeds} seeds (runs.csv has every run):")
-    for row in table:
-        line = "  {labelled:4d} labelled  {network:10s}  {mean_dice:.3f} ± {sd:.3f}  {seconds:.0f} s"
-        print(line.format(**row))
+        row = {"network": network, "labelled": count, "seed": seed, "iterations": epochs * len(drawn)}
+        row["seconds"] = before["own"]["seconds"] if before else _timed(overlays, settings)
+        for kind in left:
+            _run_bundle("run", [*overlays, "evaluate.json"], settings | {"captions": kind})
+            metrics = json.loads((report_of(place, kind) / "metrics.json").read_text())
+            figures = {name: metrics[name] for name in ("mean_dice", "mean_iou", "dataset_dice")}
+            done.append({**row, "captions": kind, **figures})
+            write_rows(root / "runs.csv", done)
+    table = table_of(_measured(root, product(labelled, networks, captions), seeds, done))
+    with written_file(root / "comparison.json") as partial:
+        partial.write_text(json.dumps(table, indent=2) + "\n")
+    labels_curves(table).savefig(root / "curves.png", dpi=150)
+    print("\n".join(shown(table)))
+    print(f"\ncurves.png shows it, runs.csv has every run, comparison.json these figures: {root}")
     return table
 
 
-def _run_bundle(run_id: str, network: str, overlays: Sequence[str], options: dict[str, Any]) -> None:
-    files = _files([*(["unet.json"] if network == "unet" else []), *overlays])
+def report_of(place: Path, captions: str) -> Path:
+    """Where ``evaluate.json`` reports the test split."""
+    return place / ("test" if captions == "own" else f"test_captions_{captions}")
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    return row["network"], int(row["labelled"]), int(row["seed"])
+
+
+def _same_comparison(root: Path, settings: Mapping[str, Any]) -> None:
+    """A folder holds runs of one comparison: figures of other options do not belong into one table."""
+    path, now = root / "settings.json", json.loads(json.dumps(settings, default=str))
+    if path.exists() and (before := json.loads(path.read_text())) != now:
+        names = sorted(name for name in before.keys() | now if before.get(name) != now.get(name))
+        told = ", ".join(f"{name} {before.get(name)} (here {now.get(name)})" for name in names)
+        raise ValueError(f"{root} holds a comparison with {told}; go on with what it began with, or choose another")
+    with written_file(path) as partial:
+        partial.write_text(json.dumps(now, indent=2) + "\n")
+
+
+def _timed(overlays: Sequence[str], settings: Mapping[str, Any]) -> float:
+    start = time.monotonic()
+    _run_bundle("training", overlays, settings)
+    return time.monotonic() - start
+
+
+def _run_bundle(run_id: str, overlays: Sequence[str], options: Mapping[str, Any]) -> None:
     given = {name: "$None" if value is None else value for name, value in options.items()}  # MONAI drops None
-    monai.bundle.run(run_id, config_file=files, **given)
+    monai.bundle.run(run_id, config_file=_files(overlays), **given)
 
 
 def _files(overlays: Sequence[str]) -> list[str]:
     return [f"{bundle_root()}/configs/{name}" for name in ("train.json", *overlays)]
 
 
-def _table(
-    runs: Sequence[dict[str, Any]], labelled: Sequence[int], seeds: int, networks: Sequence[str]
-) -> list[dict[str, Any]]:
-    rows = []
-    for count, network in product(labelled, networks):
-        own = [r for r in runs if r["network"] == network and int(r["labelled"]) == count and int(r["seed"]) < seeds]
-        dice = [float(run["mean_dice"]) for run in own]
-        rows.append(
-            {
-                "labelled": count,
-                "network": network,
-                "mean_dice": mean(dice),
-                "sd": stdev(dice) if len(dice) > 1 else 0.0,
-                "seeds": len(dice),
-                "seconds": mean(float(run["seconds"]) for run in own),
-            }
-        )
-    return rows
+def _measured(root: Path, wanted: Any, seeds: int, done: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each number of images, network and captions that was run, with the cases of its seeds."""
+    found = []
+    for count, network, kind in wanted:
+        own = [row for row in done if _key(row)[:2] == (network, count) and row["captions"] == kind]
+        own = sorted((row for row in own if int(row["seed"]) < seeds), key=lambda row: int(row["seed"]))
+        places = [report_of(root / f"{network}_{count}_{row['seed']}", kind) for row in own]
+        if own:
+            cases = [read_rows(place / "cases.csv") for place in places]
+            seconds = [float(row["seconds"]) for row in own]
+            about = {"labelled": count, "network": network, "captions": kind}
+            found.append(about | {"cases": cases, "seconds": sum(seconds) / len(seconds)})
+    return found
