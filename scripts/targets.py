@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the shipped head is trained on: images, targets by name, and what is not in an image.
 
-``python scripts/targets.py SETS FOLDER`` makes, of the sets in the folder SETS, a data set in the CSV layout in FOLDER,
-with a row for each image and target that has a mask, and two (``ABSENT``) for targets that it does not show, with empty
-masks. Pictures and masks stay where they are; lungs are parted into the patient's left and right. The column ``group``
-is what is drawn evenly in training: a target in a kind of image, or a kind of image without what is asked for.
+``python scripts/targets.py data SETS FOLDER`` makes, of the sets in the folder SETS, a data set in the CSV layout in
+FOLDER, with a row for each image and target that has a mask, and two (``ABSENT``) for targets that it does not show,
+with empty masks. Pictures and masks stay where they are; lungs are parted into the patient's left and right. The column
+``group`` is what is drawn evenly in training: a target in a kind of image, or a kind of image without what is asked
+for. ``figures MODEL CASES`` puts into a checkpoint what its evaluation says of each target, for ``textdiff targets``.
 
-``scripts/targets.csv`` lists what is there with the pictures' hashes, which are compared. What is held out is what the
-UNet's pretraining held out (``sources.csv``); sets with a test split keep it. Of the others what was held out is the
-test split, so that it chooses nothing.
+``scripts/targets.csv`` (``list SETS`` writes it anew) lists what is there; the pictures' hashes are compared.
+What the UNet's pretraining held out is held out (``sources.csv``); sets with a test split keep it. Of the others
+what was held out is the test split, so that it chooses nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from lungs import LICENCES, SENTENCES, sides
 from PIL import Image
 from sources import load_sources
+from torch import nn
 
-from textdiff_monai.data.files import write_rows
+from textdiff_monai import Recipe, with_recipe
+from textdiff_monai.data.files import write_rows, written_file
 from textdiff_monai.language.reader import target_of
 
 TABLE = Path(__file__).with_name("targets.csv")
@@ -133,6 +137,31 @@ def write_data(sets: Path, folder: Path, table: Path = TABLE) -> None:
     write_rows(folder / "text.csv", rows)
 
 
+def add_figures(model: Path, cases: Path) -> None:
+    """Into a checkpoint's recipe, by target: Dice and images where it is there, and false alarms where it is not.
+
+    Args:
+        model: the checkpoint, written anew.
+        cases: of its evaluation with ``--group_by target``.
+    """
+    with cases.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    figures = {}
+    for target in sorted({row["target"] for row in rows}):
+        mine = [row for row in rows if row["target"] == target]
+        there = [float(row["mean_dice_nonempty"]) for row in mine if row["mean_dice_nonempty"]]
+        absent = [float(row["mean_dice"]) for row in mine if not row["mean_dice_nonempty"]]
+        figures[target] = {"dice": round(float(np.mean(there)), 3), "images": len(there)}
+        figures[target] |= {"absent": len(absent), "false_alarms": sum(dice == 0 for dice in absent)}
+    known = Recipe()
+    network = with_recipe(nn.Module(), known)
+    state = torch.load(model, map_location="cpu", weights_only=True)
+    network.load_state_dict(state, strict=False)
+    known.facts["figures"] = figures
+    with written_file(model) as partial:
+        torch.save(state | network.state_dict(), partial)
+
+
 def _table(folder: Path) -> list[dict[str, str]]:
     with (folder / "text.csv").open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
@@ -140,13 +169,18 @@ def _table(folder: Path) -> list[dict[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("sets", type=Path)
-    parser.add_argument("folder", type=Path, help="for the data set")
-    parser.add_argument("--list", action="store_true", help=f"write {TABLE.name} anew, from what is there")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, names in (("list", ["sets"]), ("data", ["sets", "folder"]), ("figures", ["model", "cases"])):
+        words = verbs.add_parser(verb)
+        for name in names:
+            words.add_argument(name, type=Path)
     options = parser.parse_args()
-    if options.list:
+    if options.verb == "list":
         write_rows(TABLE, list_targets(options.sets))
-    write_data(options.sets, options.folder)
+    elif options.verb == "data":
+        write_data(options.sets, options.folder)
+    else:
+        add_figures(options.model, options.cases)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ _MODULES = {
     "engines.seeding": ["EpochSeed"],
     "engines.sentences": ["check_sentences"],
     "language.lexicon": ["captions_facts"],
+    "language.nearness": ["captions_nearness"],
     "networks.backbone": ["DiffusionBackbone"],
     "networks.head": ["SegmentationHead"],
     "networks.recipe": ["Recipe", "read_recipe", "with_recipe"],

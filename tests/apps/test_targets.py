@@ -20,7 +20,7 @@ def test_figures_are_told_by_target(network, tmp_path, capsys):
     }
     targets(saved(network, tmp_path / "model.pt", figures=figures, targets=["lung", "optic disc"]))
     lung, disc = capsys.readouterr().out.splitlines()
-    assert lung.split() == "left lung Dice 0.90 on 11 images".split()
+    assert lung.split() == ["left", "lung", "Dice", "0.90", "on", "11", "images"]
     assert "Dice 0.82 on 18 images, 1 of 7 false alarms" in disc
     assert "also: optic disk, papilla" in disc
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from textdiff_monai.language.paraphrases import paraphrases
 from textdiff_monai.language.rules import section
-from textdiff_monai.pretraining.knowledge import knowledge, paraphrases
+from textdiff_monai.pretraining.knowledge import knowledge
 
 
 def one_hot(texts):

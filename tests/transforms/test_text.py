@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from textdiff_monai import TextToMetad, captions_facts
+from textdiff_monai import TextEncoder, TextToMetad, bundle_root, captions_facts, captions_nearness
 
 FACTS = captions_facts([{"text": "Segment the left lung."}, {"text": "Segment the right lung."}])
 
@@ -23,9 +23,9 @@ def test_whatever_comes_is_a_sentence(given, read):
 
 
 def test_a_sentence_that_may_not_be_understood_is_one_warning_that_does_not_quote_it():
-    transform = TextToMetad(facts=FACTS, vocabulary={"mister"})
+    transform = TextToMetad(facts=FACTS)
     with pytest.warns(UserWarning, match="unknown words: flurb") as seen:
-        found = [transform(item("Mister X, flurb in the left lung"))["image"].meta["doubt"] for _ in range(2)]
+        found = [transform(item("3 flurb in the left lung"))["image"].meta["doubt"] for _ in range(2)]
     assert found == ["unknown words: flurb"] * 2
     assert len(seen) == 1
     assert "left" not in str(seen[0].message)
@@ -36,3 +36,14 @@ def test_what_is_understood_is_no_warning():
         warnings.simplefilter("error")
         assert TextToMetad(facts=FACTS)(item("Outline the left lung."))["image"].meta["doubt"] == ""
         assert TextToMetad()(item("flurb"))["image"].meta["doubt"] == ""
+
+
+def test_a_sentence_far_from_the_trainings_captions_is_doubted_with_its_distance():
+    encoder = TextEncoder(f"{bundle_root()}/models/text_encoder")
+    captions = [{"text": "Segment the left lung."}, {"text": "Segment both lungs."}]
+    transform = TextToMetad(facts=captions_facts(captions) | captions_nearness(captions, encoder), encoder=encoder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert transform(item("Outline the patient's left lung, please."))["image"].meta["doubt"] == ""
+    with pytest.warns(UserWarning, match="far from the training's captions"):
+        transform(item("The bus left both of them at the station."))

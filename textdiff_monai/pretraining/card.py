@@ -11,8 +11,8 @@ from torch import Tensor
 
 from textdiff_monai.language import grammar, kept_back
 from textdiff_monai.language.meaning import ALL_FINDINGS, Finding
+from textdiff_monai.language.paraphrases import paraphrases
 from textdiff_monai.language.rules import section
-from textdiff_monai.pretraining.knowledge import paraphrases
 from textdiff_monai.pretraining.readout import IGNORED, truths
 
 _CARD = """---

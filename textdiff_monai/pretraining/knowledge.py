@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib.resources import files
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from textdiff_monai.language import rules
+from textdiff_monai.language.paraphrases import paraphrases
 from textdiff_monai.language.rules import section
 
 _NEIGHBOURS = 10
 Embed = Callable[[Sequence[str]], Tensor]
-
-
-@cache
-def paraphrases() -> list[tuple[str, str]]:
-    """Pairs of sentences that mean the same, about other things than captions."""
-    text = (files(rules.__package__) / "rules" / "paraphrases.txt").read_text(encoding="utf-8")
-    pairs = (line.split("|") for line in text.splitlines() if line and not line.startswith("#"))
-    return [(one.strip(), other.strip()) for one, other in pairs]
 
 
 def knowledge(embed: Embed, original: Embed) -> dict[str, float]:

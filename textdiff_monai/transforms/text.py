@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai.transforms import MapTransform
 
 from textdiff_monai.language.lexicon import doubt
+from textdiff_monai.language.nearness import distance
 
 
 class TextToMetad(MapTransform):
@@ -22,8 +23,9 @@ class TextToMetad(MapTransform):
     Args:
         keys: images.
         text_key: the sentence.
-        facts: of the checkpoint, whose ``words`` and ``targets`` training has put there.
-        vocabulary: words that the text encoder knows.
+        facts: of the checkpoint, whose ``words``, ``targets`` and ``centres`` training has put there.
+        encoder: the text encoder, whose vocabulary is known, and whose measure tells what is far from the training's
+            captions.
     """
 
     def __init__(
@@ -31,22 +33,30 @@ class TextToMetad(MapTransform):
         keys: str | Sequence[str] = "image",
         text_key: str = "text",
         facts: Mapping[str, Any] | None = None,
-        vocabulary: Collection[str] = (),
+        encoder: Any = None,
     ) -> None:
         super().__init__(keys)
-        self.text_key, self.facts, self.vocabulary = text_key, facts or {}, vocabulary
-        self._warned: set[str] = set()
+        self.text_key, self.facts, self.encoder = text_key, facts or {}, encoder
+        self._vocabulary = encoder.tokenizer.get_vocab() if encoder is not None else {}
+        self._doubts: dict[str, str] = {}
 
     def __call__(self, data: Any) -> dict:
         d = dict(data)
         for key in self.key_iterator(d):
             text = _as_text(d.get(self.text_key))
-            reason = doubt(text, self.facts, self.vocabulary)
-            d[key].meta |= {"text": text, "doubt": reason, "slices": str(d.get("slices") or "")}
-            if reason and text not in self._warned:
-                self._warned.add(text)
-                warnings.warn(f"a sentence may not be understood: {reason}", stacklevel=2)
+            if text not in self._doubts:
+                self._doubts[text] = reason = self._doubt(text)
+                if reason:
+                    warnings.warn(f"a sentence may not be understood: {reason}", stacklevel=2)
+            d[key].meta |= {"text": text, "doubt": self._doubts[text], "slices": str(d.get("slices") or "")}
         return d
+
+    def _doubt(self, text: str) -> str:
+        reason = doubt(text, self.facts, self._vocabulary)
+        if reason or not text or not self.facts.get("centres") or self.encoder is None:
+            return reason
+        far, radius = distance(text, self.facts, self.encoder), self.facts["radius"]
+        return f"it is far from the training's captions ({far:.2f}; up to {radius:.2f} is near)" if far > radius else ""
 
 
 def _as_text(value: Any) -> str:
