@@ -47,6 +47,7 @@ def test_every_result_has_its_row_and_files(tmp_path, image):
         "mask": "a_mask.png",
         "probability": "a_probability.png",
         "overlay": "a_overlay.png",
+        "outlines": "",
         "pixels": "3",
         "area_mm2": "",
         "volume_ml": "",

@@ -1,30 +1,27 @@
-"""Masks of images and volumes from sentences: what ``inference.json`` computes, with pictures to look at."""
+"""Masks of images, volumes and slides from sentences: what ``inference.json`` computes, with pictures to look at."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from monai.data import MetaTensor
 from PIL import Image
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.apps.overrides import overrides
-from textdiff_monai.apps.trained import cause, inference_config, trained
+from textdiff_monai.apps.segmenter import NODES, Segmenter
+from textdiff_monai.apps.trained import cause, inference_config
 from textdiff_monai.data.checks import readable
 from textdiff_monai.data.files import read_rows
 from textdiff_monai.data.layouts import load_images
 from textdiff_monai.data.pictures import sheet
 from textdiff_monai.data.problems import DataError
+from textdiff_monai.data.readers import open_scan
+from textdiff_monai.data.regions import read_regions
 from textdiff_monai.data.results import Results
 from textdiff_monai.data.runs import Run, file_hash
-from textdiff_monai.transforms.picture import space_of
-
-Item = Mapping[str, Any]
-_VALUES = 2**27  # of an image and its sentences, that are in memory at once
+from textdiff_monai.data.slides import Slide
 
 
 def segment(
@@ -35,6 +32,8 @@ def segment(
     slices: str = "",
     columns: dict | None = None,
     output_type: str | None = None,
+    window: int | None = None,
+    regions: str | Path | None = None,
     preview: bool = False,
     again: bool = False,
     **options: Any,
@@ -56,6 +55,9 @@ def segment(
         slices: of volumes, that the sentence is about, such as 10-20, counted from 0 at the feet; default all.
         columns: other names of the table's columns, such as "{'image': 'file'}".
         output_type: of the masks; default nifti for what lies in space and png for pictures.
+        window: side in pixels of the windows in which slides are read, each as an image of its own; default that of the
+            tiles which the head was trained on.
+        regions: of slides, a GeoJSON file as QuPath writes it; an annotation's name is the sentence about it.
         preview: also one contact sheet of the run, preview.png.
         again: computes anew what an equal run has left in out.
         options: of inference.json, such as --checkpoint RUN/model.pt.
@@ -68,23 +70,28 @@ def segment(
         ValueError: for options that the checkpoint was not trained with, before any work; for files that could not be
             read, when all others are through.
     """
-    used = ("reading", "asking", "inferer", "device", "class_names", "plane", "checkpoint", "trained")
-    options = overrides(options, [inference_config()], segment, ("network", *used))
+    options = overrides(options, [inference_config()], segment, ("network", *NODES))
     items = [{"slices": slices, **item} for item in load_images(source, texts or text, columns=columns)]
-    network, read, ask, infer, device, class_names, plane, checkpoint, recipe = trained(used, options)
-    groups, problems = readable(items, plane)
+    head = Segmenter(options, window, read_regions(regions) if regions else ())
+    groups, problems = readable(items, head.nodes["plane"])
     if not groups:
         raise DataError("the images", problems)
-    results = Results(out, output_type, True, class_names)
-    run = Run(out, _settings(options, recipe, checkpoint, device) | {"output_type": output_type})
+    results = Results(out, output_type, True, head.nodes["class_names"])
+    own = {"output_type": output_type, "window": window, "regions": file_hash(regions) if regions else None}
+    run = Run(out, _settings(head) | own)
     with tqdm(total=sum(count * len(own) for own, count in groups), desc="segmenting", unit="slice") as bar:
-        for own, count in groups:
-            left = [item for item in own if again or not (run.goes_on and results.keeps(item))]
-            bar.update(count * (len(own) - len(left)))
+        for group, count in groups:
+            left = [item for item in group if again or not (run.goes_on and results.keeps(item))]
+            bar.update(count * (len(group) - len(left)))
             try:
-                _segment(left, read, ask, lambda *given: infer(*given, progress=bar.update), network, device, results)
+                scan = open_scan(group[0]["image"], head.nodes["plane"])
+                if isinstance(scan, Slide) and left:
+                    head.slide(left, scan, results)
+                    bar.update(len(left))
+                elif left:
+                    head.image(left, results, bar.update)
             except Exception as error:  # whatever one file does, the others go on
-                problems.append(_reason(own[0]["image"], cause(error)))
+                problems.append(_reason(group[0]["image"], cause(error)))
             run.write(len(results.masks), problems)
     if preview:
         _preview(results)
@@ -94,39 +101,11 @@ def segment(
     return results.masks
 
 
-def _segment(
-    items: Sequence[Item],
-    read: Callable[..., dict],
-    ask: Callable[..., dict],
-    infer: Callable[..., torch.Tensor],
-    network: torch.nn.Module,
-    device: torch.device,
-    results: Results,
-) -> None:
-    """An image with all its sentences: read once, its features computed once."""
-    if not items:
-        return
-    start = time.monotonic()
-    image = read(dict(items[0]))["image"]
-    at_once = max(1, min(8, _VALUES // image.numel()))
-    for first in range(0, len(items), at_once):
-        some = items[first : first + at_once]
-        asked = [ask({**item, "image": MetaTensor(image.as_tensor(), meta=dict(image.meta))})["image"] for item in some]
-        meta = {name: [one.meta[name] for one in asked] for name in ("text", "slices")}
-        batch = MetaTensor(image.as_tensor().to(device).expand(len(some), *image.shape), meta=meta)
-        with torch.no_grad():
-            found = infer(batch, network)
-        for item, one, logits in zip(some, asked, found, strict=True):
-            logits = logits.as_tensor().cpu() if isinstance(logits, MetaTensor) else logits.cpu()
-            mask = logits.argmax(0).to(torch.uint8).numpy()
-            told = {**item, "doubt": one.meta["doubt"], "seconds": (time.monotonic() - start) / len(some)}
-            results.add(told, mask, logits.softmax(0).numpy(), image.numpy(), space_of(image))
-        start = time.monotonic()
-
-
-def _settings(options: Mapping[str, Any], recipe: Mapping[str, Any], checkpoint: str, device: Any) -> dict[str, Any]:
-    about = {"checkpoint": checkpoint, "checkpoint_sha256": file_hash(checkpoint), "encoders": recipe["encoders"]}
-    return about | {"options": {**options}, "device": str(device)}
+def _settings(head: Segmenter) -> dict[str, Any]:
+    checkpoint = head.nodes["checkpoint"]
+    about = {"checkpoint": checkpoint, "checkpoint_sha256": file_hash(checkpoint)}
+    about |= {"encoders": head.nodes["trained"]["encoders"], "options": {**head.options}}
+    return about | {"device": str(head.nodes["device"])}
 
 
 def _reason(path: str, error: BaseException) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path, PurePath
 NIFTI = (".nii.gz", ".nii")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
 DICOM = (".dcm", ".dicom", ".ima")
-_ENDINGS = (*NIFTI, *PICTURES, *DICOM)
+SLIDES = (".svs", ".ndpi", ".scn", ".mrxs", ".bif", ".vms", ".vmu")
+_ENDINGS = (*NIFTI, *PICTURES, *DICOM, *SLIDES)
 _SERIES = re.compile(r"(.*[^/\\])#([^#/\\]+)", re.DOTALL)
 
 

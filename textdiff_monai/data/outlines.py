@@ -23,7 +23,7 @@ class GeoJsonWriter(Writer):
     def write(self, path: Path, values: np.ndarray, of: Origin) -> None:
         if values.ndim != 2:
             raise ValueError(f"GeoJSON outlines one slice, not {values.shape[2]}; take the output type nifti")
-        path.write_text(json.dumps(collection(outlines(values, of.names))) + "\n", encoding="utf-8")
+        write_outlines(path, outlines(values, of.names))
 
 
 def outlines(mask: np.ndarray, names: Sequence[str], corner: tuple[float, float] = (0.0, 0.0)) -> list[dict[str, Any]]:
@@ -51,8 +51,10 @@ def outlines(mask: np.ndarray, names: Sequence[str], corner: tuple[float, float]
     return features
 
 
-def collection(features: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {"type": "FeatureCollection", "features": list(features)}
+def write_outlines(path: Path, features: Sequence[dict[str, Any]]) -> None:
+    """A GeoJSON file."""
+    content = {"type": "FeatureCollection", "features": list(features)}
+    path.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
 def _feature(rings: list[Any], name: str, index: int) -> dict[str, Any]:

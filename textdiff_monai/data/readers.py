@@ -14,8 +14,9 @@ from numpy.lib.recfunctions import structured_to_unstructured
 from PIL import Image, ImageOps
 
 from textdiff_monai.data.dicom import dicom_scan
-from textdiff_monai.data.names import DICOM, NIFTI, PICTURES, is_dicom, series_of
+from textdiff_monai.data.names import DICOM, NIFTI, PICTURES, SLIDES, is_dicom, series_of
 from textdiff_monai.data.scan import ArrayScan, LonePicture, Picture, Scan, check_numbers
+from textdiff_monai.data.slides import Slide, is_slide
 from textdiff_monai.data.space import Space
 
 # What Pillow has in these is kept as it is; all else becomes RGB, or RGB with alpha.
@@ -47,11 +48,13 @@ class Format(ABC):
 
 
 class PictureFormat(Format):
-    """What Pillow reads: PNG, JPEG, TIFF and others, turned as EXIF says and viewers do."""
+    """What Pillow reads: PNG, JPEG, TIFF and others, turned as EXIF says and viewers do; and slides."""
 
-    endings = PICTURES
+    endings = (*PICTURES, *SLIDES)
 
     def open(self, path: Path, plane: str | None = None) -> Scan:
+        if is_slide(path):
+            return Slide(path)
         picture = self._read(path)
         check_numbers(picture.pixels)
         return LonePicture(picture)

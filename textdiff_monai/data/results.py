@@ -10,20 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.data.files import read_rows, write_rows
+from textdiff_monai.data.found import Found
 from textdiff_monai.data.names import series_of
+from textdiff_monai.data.outlines import write_outlines
 from textdiff_monai.data.output import writer_for
 from textdiff_monai.data.pictures import overlay
 from textdiff_monai.data.space import Space
 from textdiff_monai.data.writers import Origin, PngWriter
 
 COLUMNS = (
-    *("id", "image", "text", "slices", "mask", "probability", "overlay"),
+    *("id", "image", "text", "slices", "mask", "probability", "overlay", "outlines"),
     *("pixels", "area_mm2", "volume_ml", "components", "mean_probability", "highest_probability", "seconds", "doubt"),
 )
-_RESULT = re.compile(r"(.+)_(?:mask|probability|overlay)\.(?:png|nii\.gz|dcm|geojson)", re.DOTALL)
+_FILES = ("mask", "probability", "overlay", "outlines")
+_RESULT = re.compile(r"(.+)_(?:mask|probability|overlay)\.(?:png|nii\.gz|dcm|geojson|ome\.tif)", re.DOTALL)
 
 
 class Results:
@@ -110,13 +114,41 @@ class Results:
         self.masks.append(self.folder / row["mask"])
         return self.masks[-1]
 
+    def add_slide(
+        self, item: Mapping[str, Any], found: Found, thumbnail: np.ndarray, mpp: tuple[float, float] | None
+    ) -> Path:
+        """Write what was found on a slide: a pyramidal OME-TIFF, outlines, and the whole to look at.
+
+        Args:
+            item: as of :meth:`add`.
+            found: the mask.
+            thumbnail: (h, w, 3), uint8, of the whole slide.
+            mpp: micrometres between rows and columns, where they are known.
+        """
+        told = {name: str(item.get(name) or "") for name in ("text", "slices", "doubt")}
+        of = Origin(Path(os.path.abspath(item["image"])), None, told["text"], self.class_names)
+        name = self._name((str(of.image), told["text"], told["slices"]), str(item["id"]))
+        row = dict.fromkeys(COLUMNS, "") | {"id": name, "image": str(of.image)} | told | found.figures(mpp)
+        row |= {"mask": f"{name}_mask.ome.tif", "outlines": f"{name}_mask.geojson", "overlay": f"{name}_overlay.png"}
+        row["seconds"] = f"{item['seconds']:.3g}"
+        sizes = {} if mpp is None else {"PhysicalSizeY": mpp[0], "PhysicalSizeX": mpp[1]}
+        units = {f"{size}Unit": "µm" for size in sizes}
+        small = found.mosaic.save(self.folder / row["mask"], sizes | units)
+        write_outlines(self.folder / row["outlines"], found.outlines(of.names))
+        shown = Image.fromarray(thumbnail).resize(small.shape[::-1])
+        overlay(np.asarray(shown), small).save(self.folder / row["overlay"])
+        self._tell(row)
+        self.masks.append(self.folder / row["mask"])
+        return self.masks[-1]
+
     def keeps(self, item: Mapping[str, Any]) -> bool:
         """Whether the folder has an item's files, not older than its image; they are then its results."""
         source = os.path.abspath(item["image"])
         key = (source, str(item.get("text") or ""), str(item.get("slices") or ""))
         place = series_of(source)[0]
         for name in self._before.get(key, []):
-            files = [self.folder / self._rows[name][kind] for kind in ("mask", "probability", "overlay")]
+            row = self._rows[name]
+            files = [self.folder / row[kind] for kind in _FILES if row[kind]]
             if all(file.is_file() and file.stat().st_mtime >= place.stat().st_mtime for file in files):
                 self._before[key].remove(name)
                 self.masks.append(files[0])

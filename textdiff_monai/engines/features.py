@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,11 @@ class FeatureCache:
             Maps (B, C, ...) in float32 on the images' device, channels innermost in memory as the head reads them.
         """
         if not self.max_bytes:
-            return [scale.float() for scale in compute(images)]
+            firsts = [next(j for j in range(i + 1) if torch.equal(images[j], images[i])) for i in range(len(images))]
+            once = sorted(set(firsts))  # a batch may hold an image several times
+            places = [once.index(first) for first in firsts]
+            computed = compute(images if len(once) == len(images) else images[once])
+            return [scale.float() if len(once) == len(images) else scale.float()[places] for scale in computed]
         keys = [self._key(image, identity) for image in images.detach().cpu()]
         found = {key: self._load(key) for key in dict.fromkeys(keys)}  # a batch may hold an image several times
         missing = [keys.index(key) for key, maps in found.items() if maps is None]
@@ -84,6 +88,15 @@ class FeatureCache:
         self.read += len(keys) - len(missing)
         scales = zip(*(maps for key in keys if (maps := found[key]) is not None), strict=True)
         return [self._unpacked(scale, images.device) for scale in scales]
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """Keeps and reads nothing meanwhile: for images that nobody sees again."""
+        bound, self.max_bytes = self.max_bytes, 0
+        try:
+            yield
+        finally:
+            self.max_bytes = bound
 
     def _key(self, image: Tensor, identity: Mapping[str, Any]) -> str:
         about = {

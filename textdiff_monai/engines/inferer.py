@@ -16,7 +16,7 @@ from torch import Tensor
 from textdiff_monai.data.scan import slice_numbers
 from textdiff_monai.language.reader import target_of
 
-_BACKGROUND = 20.0  # logit of the background where nobody asks
+BACKGROUND = 20.0  # logit of the background where nobody asks
 
 
 class TextInferer(Inferer):
@@ -111,7 +111,7 @@ class TextInferer(Inferer):
                 found = self._planes(images, network, [texts[item] for item, _ in some])
                 if logits is None:
                     logits = found.new_zeros(len(volumes), found.shape[1], *volumes.shape[2:])
-                    logits[:, 0] = _BACKGROUND
+                    logits[:, 0] = BACKGROUND
                 for (item, number), one in zip(some, found, strict=True):
                     logits[item, ..., number] = one
             if progress is not None:

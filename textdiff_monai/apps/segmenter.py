@@ -1,0 +1,123 @@
+"""A trained head at work: pictures, volumes and slides, each read once for all of its sentences."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
+
+from textdiff_monai.apps.trained import trained
+from textdiff_monai.data.found import Found
+from textdiff_monai.data.regions import Region
+from textdiff_monai.data.results import Results
+from textdiff_monai.data.slides import Slide
+from textdiff_monai.engines.windows import SlideWindows
+from textdiff_monai.transforms.picture import ToInputd, space_of
+
+Item = Mapping[str, Any]
+# What of inference.json is used.
+NODES = (
+    *("reading", "asking", "inferer", "device", "class_names", "plane", "checkpoint", "trained", "tile"),
+    *("features", "channels", "intensity_range"),
+)
+_VALUES = 2**27  # of an image and its sentences, that are in memory at once
+
+
+@dataclass
+class Segmenter:
+    """Writes the masks of images.
+
+    Attributes:
+        options: of inference.json.
+        window: side of slides' windows; None: of the tiles that the head was trained on.
+        regions: of slides, each with a sentence of its own or that of the item; none: all of a slide.
+        nodes: of inference.json, by name.
+        network: with the trained weights.
+    """
+
+    options: Mapping[str, Any]
+    window: int | None = None
+    regions: Sequence[Region] = ()
+    nodes: dict[str, Any] = field(init=False)
+    network: torch.nn.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.network, *nodes = trained(NODES, self.options)
+        self.nodes = dict(zip(NODES, nodes, strict=True))
+
+    def image(self, items: Sequence[Item], results: Results, progress: Callable[[int], object]) -> None:
+        """A picture or a volume with each of its sentences: read once, its features computed once."""
+        start = time.monotonic()
+        image = self.nodes["reading"](dict(items[0]))["image"]
+        at_once = max(1, min(8, _VALUES // image.numel()))
+        for first in range(0, len(items), at_once):
+            some = items[first : first + at_once]
+            asked = [self._ask(item, MetaTensor(image.as_tensor(), meta=dict(image.meta))) for item in some]
+            meta = {name: [one[name] for one in asked] for name in ("text", "slices")}
+            batch = MetaTensor(image.as_tensor().to(self.nodes["device"]).expand(len(some), *image.shape), meta=meta)
+            with torch.no_grad():
+                found = self.nodes["inferer"](batch, self.network, progress=progress).as_tensor().cpu()
+            for item, one, logits in zip(some, asked, found, strict=True):
+                told = {**item, "doubt": one["doubt"], "seconds": (time.monotonic() - start) / len(some)}
+                mask = logits.argmax(0).to(torch.uint8).numpy()
+                results.add(told, mask, logits.softmax(0).numpy(), image.numpy(), space_of(image))
+            start = time.monotonic()
+
+    def slide(self, items: Sequence[Item], slide: Slide, results: Results) -> None:
+        """A slide with each of its sentences, window by window; empty glass is not read, and features are not kept."""
+        start, asked, side = time.monotonic(), self._of_regions(items), self._side(slide)
+        results.folder.mkdir(parents=True, exist_ok=True)
+        found = [Found(slide.size, results.folder) for _ in asked]
+        # Black and white are those of the slide, whatever is in a window.
+        prepare = ToInputd("image", self.nodes["channels"], self.nodes["intensity_range"] or (0.0, 255.0))
+
+        def run(windows: Tensor, texts: list[str]) -> Tensor:
+            images = torch.stack([prepare({"image": window})["image"] for window in windows])
+            with torch.no_grad():
+                return self.nodes["inferer"](images.to(self.nodes["device"]), self.network, text=texts)
+
+        def wanted(top: int, left: int, side: int) -> bool:
+            drawn = [region for _, region in asked if region is not None]
+            inside = not drawn or any(region.mask(top, left, side, side).any() for region in drawn)
+            return inside and slide.has_tissue(top, left, side)
+
+        windows = SlideWindows(side)
+        with self.nodes["features"].resting():
+            blocks = windows(slide, run, [item["text"] for item, _ in asked], wanted)
+            for block in tqdm(blocks, "slide", windows.count(slide), unit="block", leave=False):
+                if block.logits is None:
+                    continue
+                for own, logits, (_, region) in zip(found, block.logits, asked, strict=True):
+                    mask = logits.argmax(0).to(torch.uint8).numpy()
+                    if region is not None:
+                        mask *= region.mask(block.top, block.left, block.height, block.width)
+                    own.add(block.top, block.left, mask, 1 - logits.softmax(0)[0].numpy())
+        seconds = (time.monotonic() - start) / len(asked)
+        for own, (item, _) in zip(found, asked, strict=True):
+            doubt = self._ask(item, MetaTensor(torch.zeros(1)))["doubt"]
+            results.add_slide({**item, "doubt": doubt, "seconds": seconds}, own, slide.thumbnail, slide.mpp)
+
+    def _ask(self, item: Item, image: MetaTensor) -> dict[str, Any]:
+        """What the sentence adds to an image's metadata."""
+        return self.nodes["asking"]({**item, "image": image})["image"].meta
+
+    def _of_regions(self, items: Sequence[Item]) -> list[tuple[Item, Region | None]]:
+        """An item for each sentence, and where on the slide it is asked."""
+        if not self.regions:
+            return [(item, None) for item in items]
+        theirs = [(item, region) for item in items for region in self.regions if not region.text]
+        return theirs + [({**items[0], "text": region.text}, region) for region in self.regions if region.text]
+
+    def _side(self, slide: Slide) -> int:
+        side = self.window or self.nodes["tile"]
+        if side is None:
+            height, width = slide.size
+            what = f"a slide of {width} x {height} pixels, and a head that was trained on whole images"
+            raise ValueError(f"{what}: say how large a window of it is as such an image: --window 1024")
+        return int(side)
