@@ -22,6 +22,7 @@ _MODULES = {
     "engines.features": ["FeatureCache", "cache_folder"],
     "engines.inferer": ["TextInferer"],
     "engines.metrics": ["NonemptyDice", "SliceDice", "SurfaceDistance"],
+    "engines.pictures": ["CasePictures"],
     "engines.progress": ["BestModel", "LastModel", "Progress"],
     "engines.reports": ["FeatureReport", "History", "MetricsReport"],
     "engines.results": ["SaveResults"],

@@ -30,6 +30,10 @@ def test_the_sentence_decides(kind, count, tmp_path, capfd):
         assert sum(float(case[name]) for case in cases) / count == pytest.approx(summary[name], abs=1e-4)
     assert min(Image.open(tmp_path / "demo" / "story.png").size) > 500
     assert (tmp_path / "demo" / "model.pt").exists()
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert page.count('role="row"') == count + 1
+    assert f"<strong>{summary['dice']:.3f}</strong>" in page
+    assert "left and right exchanged, mask too" in page
     assert str(tmp_path / "demo") in capfd.readouterr().out
 
 

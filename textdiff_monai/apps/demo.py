@@ -14,17 +14,18 @@ import monai.bundle
 
 from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.apps.demo_tasks import TASKS, Task
+from textdiff_monai.apps.report.report import report
 from textdiff_monai.apps.story import tell
 from textdiff_monai.data.files import read_rows, write_rows
 
 SIDE = 128
-# Name in the summary, captions that the network reads, whether masks are those of the exchanged sides.
+# Name in the summary, captions that the network reads, where it is reported. The last has the masks of the other sides.
 _READINGS = (
-    ("dice", "own", False),
-    ("dice_without_text", "none", False),
-    ("dice_wrong_text", "other", False),
-    ("dice_swapped_text", "swapped", False),
-    ("dice_swapped_text_and_mask", "own", True),
+    ("dice", "own", "test"),
+    ("dice_without_text", "none", "test_captions_none"),
+    ("dice_wrong_text", "other", "test_captions_other"),
+    ("dice_swapped_text", "swapped", "test_captions_swapped"),
+    ("dice_swapped_text_and_mask", "own", "test_swapped"),
 )
 _MEANING = {
     "dice": "with its sentence",
@@ -44,7 +45,7 @@ def demo(
     The training is ``python -m monai.bundle run``'s, the evaluation repeats it with right and wrong sentences.
 
     Args:
-        folder: a new folder; it gets ``model.pt``, the reports, ``cases.csv``, ``story.png`` and ``summary.json``.
+        folder: a new folder; it gets ``report.html``, ``story.png``, ``summary.json``, ``cases.csv`` and ``model.pt``.
         kind: lungs (chest X-rays that ship with the bundle, of which the sentence names a side), or the generated chest
             or nuclei.
         epochs: training epochs; as many as the kind needs by default.
@@ -76,15 +77,16 @@ def demo(
     _train(options)
     print("3. Testing on other images, with right and wrong sentences")
     summary = {
-        name: _evaluate(root / "reports" / name, options, captions, task.swapped if swapped else task.data)
-        for name, captions, swapped in _READINGS
+        name: _evaluate(root / place, options, captions, task.swapped if place == "test_swapped" else task.data)
+        for name, captions, place in _READINGS
     }
     summary["dice_bound_without_text"] = task.bound
     _write_cases(root)
     tell(root, task)
     summary["seconds"] = time.monotonic() - start
     (root / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    _report(root, task, summary)
+    report(root, title=f"{root.name}: {task.description}")
+    _tell(root, task, summary)
     return summary
 
 
@@ -106,9 +108,7 @@ def _evaluate(report: Path, options: dict[str, Any], captions: str, data: Path) 
 
 def _write_cases(root: Path) -> None:
     """One row an item: its sentence, and the Dice with each sentence."""
-    tables: Sequence[list[dict[str, Any]]] = [
-        read_rows(root / "reports" / name / "cases.csv") for name, _, _ in _READINGS
-    ]
+    tables: Sequence[list[dict[str, Any]]] = [read_rows(root / place / "cases.csv") for _, _, place in _READINGS]
     rows = [{"id": cases[0]["id"], "text": cases[0]["text"]} for cases in zip(*tables, strict=True)]
     for (name, _, _), table in zip(_READINGS, tables, strict=True):
         for row, case in zip(rows, table, strict=True):
@@ -116,14 +116,14 @@ def _write_cases(root: Path) -> None:
     write_rows(root / "cases.csv", rows)
 
 
-def _report(root: Path, task: Task, summary: dict[str, float]) -> None:
+def _tell(root: Path, task: Task, summary: dict[str, float]) -> None:
     print("\nDice on the test items, mean over items (1 is perfect):")
     for name, meaning in _MEANING.items():
         print(f"  {summary[name]:.3f}  {meaning}")
     print(
         "\nThe sentence decides if the first figure is far above the next three, and the fifth close to it.\n"
-        f"Everything is in {root}: story.png shows it, cases.csv has every item, summary.json these figures,\n"
-        f"model.pt the trained head ({summary['seconds']:.0f} s). Ask it yourself:\n"
+        f"Everything is in {root}: open report.html, or story.png; cases.csv has every item, summary.json these\n"
+        f"figures, model.pt the trained head ({summary['seconds']:.0f} s). Ask it yourself:\n"
         f'  textdiff segment {task.data}/images --text "{task.question}" '
         f"--checkpoint {root}/model.pt --out {root}/segmented"
     )

@@ -24,6 +24,38 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> Image.Image:
     return Image.fromarray(shown.clip(0, 255).astype(np.uint8))
 
 
+def strip(image: np.ndarray, masks: Sequence[np.ndarray], side: int = 160) -> Image.Image:
+    """A small picture: an image (H, W, 3), 0 to 255, then the same with each of some masks (H, W) over it, in a row.
+
+    Args:
+        image: as it is seen.
+        masks: class indices.
+        side: the longer side of each panel, in pixels; no image is enlarged by more than a whole number.
+    """
+    scale = side / max(image.shape[:2])
+    scale = scale if scale < 1 else float(int(scale))
+    height, width = (max(1, round(length * scale)) for length in image.shape[:2])
+    small = np.asarray(
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BOX)
+    )
+    panels = [Image.fromarray(small), *(overlay(small, _reduced(mask, width, height)) for mask in masks)]
+    row = Image.new("RGB", (len(panels) * (width + 2) - 2, height))
+    for place, panel in enumerate(panels):
+        row.paste(panel, (place * (width + 2), 0))
+    return row
+
+
+def _reduced(mask: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A mask of another size, in which nothing that is there gets lost."""
+    small = np.zeros((height, width), np.uint8)
+    for label in np.unique(mask[mask > 0]):
+        share = np.asarray(
+            Image.fromarray((mask == label).astype(np.float32)).resize((width, height), Image.Resampling.BOX)
+        )
+        small[share >= min(0.5, share.max())] = label
+    return small
+
+
 def sheet(headers: Sequence[str], rows: Sequence[Sequence[tuple[Image.Image, str]]]) -> Image.Image:
     """A table of pictures, as many in a row as there are headers, each with a text under it."""
     font, bold = ImageFont.load_default(12), ImageFont.load_default(15)

@@ -32,9 +32,7 @@ class Run:
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
         self.path = Path(folder) / "run.json"
-        libraries = {name: found for name in _LIBRARIES if (found := _version(name))}
-        versions = {"textdiff-monai": __version__, "python": platform.python_version(), **libraries}
-        self.settings = json.loads(json.dumps({**settings, "versions": versions}, default=str))
+        self.settings = json.loads(json.dumps({**settings, "versions": versions()}, default=str))
         self.goes_on = self._before() == self.settings
         self._since = time.monotonic()
 
@@ -50,6 +48,12 @@ class Run:
         counts = {"masks": done, "failed": len(failed), "seconds": round(time.monotonic() - self._since, 1)}
         with written_file(self.path) as partial:
             partial.write_text(json.dumps(told | counts, indent=2) + "\n", encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """Of this package, Python and the libraries that figures depend on, as far as they are installed."""
+    libraries = {name: found for name in _LIBRARIES if (found := _version(name))}
+    return {"textdiff-monai": __version__, "python": platform.python_version(), **libraries}
 
 
 def file_hash(path: str | Path) -> str:

@@ -1,0 +1,52 @@
+"""The folder of a run, as training and evaluation leave it, with made figures and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from textdiff_monai.data.files import write_rows
+from textdiff_monai.data.pictures import strip
+from textdiff_monai.statistics.intervals import mean_interval
+
+STRANGE = 'left & <b>upper</b> "lung" <script>alert(1)</script> {{ 7 * 7 }}'
+
+
+def save_run(run: Path, cases: int = 12, readings: tuple[str, ...] = ("none", "swapped")) -> Path:
+    """An evaluation of so many cases, two an image; the last has a strange sentence, the third a figure less.
+
+    Case 7 is the worst, with Dice 0.01.
+    """
+    rng = np.random.default_rng(0)
+    dice = {"own": rng.uniform(0.5, 1.0, cases), "none": rng.uniform(0.1, 0.5, cases), "swapped": np.zeros(cases)}
+    dice["own"][7] = 0.01
+    for name in ("own", *readings):
+        folder = run / ("test" if name == "own" else f"test_captions_{name}")
+        rows = [
+            {
+                "id": f"case_{number}",
+                "image": f"/{number // 2}.png",
+                "text": STRANGE if number == cases - 1 else f"The nuclei in the {('left', 'right')[number % 2]}.",
+                "mean_dice": value,
+                "mean_dice_nonempty": "" if number == 2 else value,
+            }
+            for number, value in enumerate(dice[name])
+        ]
+        write_rows(folder / "cases.csv", rows)
+        found = mean_interval(dice[name], [row["image"] for row in rows])
+        metrics = {"mean_dice": found.mean, "mean_dice_interval": found[1:], "images": cases // 2, "items": cases}
+        metrics |= {"empty_targets": 1, "false_alarms": 0}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    y, x = np.mgrid[:96, :128]
+    for number in range(cases):
+        centre, radius = rng.uniform(30, 70, 2), rng.uniform(10, 25)
+        truth = ((x - centre[0]) ** 2 + (y - centre[1]) ** 2 < radius**2).astype(np.uint8)
+        found = ((x - centre[0] - 6) ** 2 + (y - centre[1]) ** 2 < radius**2).astype(np.uint8)
+        image = np.repeat((60 + 90 * truth + rng.normal(0, 12, truth.shape))[..., None], 3, axis=2)
+        (run / "test" / "pictures").mkdir(exist_ok=True)
+        strip(image, [truth, found]).save(run / "test" / "pictures" / f"case_{number}.webp", quality=80)
+    history = [{"epoch": e, "loss": 2 / e, "val_mean_dice": "" if e % 2 else 0.9 - 1 / e} for e in range(1, 11)]
+    write_rows(run / "history.csv", history)
+    return run

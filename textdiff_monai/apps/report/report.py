@@ -1,0 +1,64 @@
+"""``textdiff report``: what a run's folder holds, as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from textdiff_monai.apps.charts import as_svg, histogram, intervals_plot, training_curves
+from textdiff_monai.apps.report.findings import findings_of
+from textdiff_monai.data.files import written_file
+
+
+def report(run: str | Path, out: str | Path | None = None, split: str = "test", title: str | None = None) -> Path:
+    """Write one page about a trained and evaluated run: how good it is, where it is wrong, how to repeat it.
+
+    The page is a single file without anything from elsewhere: figures with intervals, what the sentence is worth where
+    the run was evaluated with other captions too (evaluate.json with --captions none, other, swapped), the training's
+    curves, every case with its picture, and recipe and hashes. It holds images and sentences of the data: share it as
+    you may share these.
+
+    Args:
+        run: the folder that training and evaluation wrote into.
+        out: the page; default report.html in the folder.
+        split: that was evaluated.
+        title: default the folder's name.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        FileNotFoundError: for a folder without an evaluation.
+    """
+    found = findings_of(Path(run), split)
+    cases, readings, history = found["cases"], found["readings"], found["history"]
+    plots = dict.fromkeys(("histogram", "readings", "training"), "")
+    if dice := [case["figures"][0] for case in cases if case["figures"] and case["figures"][0] is not None]:
+        plots["histogram"] = as_svg(histogram(dice), "histogram", f"Histogram of the Dice of {len(dice)} cases")
+    if len(readings) > 1:
+        told = "; ".join(f"{reading['name']} {reading['mean']}" for reading in readings)
+        plots["readings"] = as_svg(intervals_plot([one["plotted"] for one in readings]), "readings", f"Dice: {told}")
+    if history:
+        meaning = f"Loss and validation figures over {len(history)} epochs"
+        plots["training"] = as_svg(training_curves(history), "training", meaning)
+    # Everything from the data is escaped; the plots' texts are, by matplotlib.
+    environment = Environment(
+        loader=PackageLoader("textdiff_monai.apps", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html").render(
+        found,
+        title=title or Path(run).resolve().name,
+        split=split,
+        epochs=len(history),
+        plots={name: Markup(plot) for name, plot in plots.items()},
+    )
+    target = Path(out) if out else Path(run) / "report.html"
+    with written_file(target) as partial:
+        partial.write_text(page, encoding="utf-8")
+    return target
