@@ -4,8 +4,8 @@
 ``python scripts/targets.py data SETS FOLDER`` makes, of the sets in the folder SETS, a data set in the CSV layout in
 FOLDER, with a row for each image and target that has a mask, and two (``ABSENT``) for targets that it does not show,
 with empty masks. Pictures and masks stay where they are; lungs are parted into the patient's left and right. The column
-``group`` is what is drawn evenly in training: a target in a kind of image, or a kind of image without what is asked
-for. ``figures MODEL CASES`` puts into a checkpoint what its evaluation says of each target, for ``textdiff targets``.
+``group`` is what is drawn evenly in training: a target in a kind of image, or what an image does not show.
+``figures MODEL CASES`` puts into a checkpoint what its evaluation says of each target, for ``textdiff targets``.
 
 ``scripts/targets.csv`` (``list SETS`` writes it anew) lists what is there; the pictures' hashes are compared.
 What the UNet's pretraining held out is held out (``sources.csv``); sets with a test split keep it. Of the others
@@ -52,6 +52,8 @@ GROUPS = {
     "ocdc": "tumour tissue",
     "rings": "prostate glands",
 }
+# What is absent is drawn as often as four targets: of an eye or a heart in its own pictures, else in these.
+_COLOURS = defaultdict(lambda: "gray", dict.fromkeys(("fundus", "H&E", "PAS kidney", "blood smear"), "colour"))
 # Sets whose tables name the target, of all that may be there: what an image has no row of, it does not show.
 NAMED = ("idrid-lesions", "heart-mr-targets")
 
@@ -112,6 +114,9 @@ def write_data(sets: Path, folder: Path, table: Path = TABLE) -> None:
     masks.mkdir(parents=True, exist_ok=True)
     with table.open(newline="", encoding="utf-8") as file:
         listed = list(csv.DictReader(file))
+    own = defaultdict(set)
+    for row in listed:
+        own[row["target"]].add(row["kind"])
     for row in [*listed, *_absent(listed)]:
         picture = sets / row["set"] / "images" / row["image"]
         if hashlib.sha256(picture.read_bytes()).hexdigest() != row["sha256"]:
@@ -131,7 +136,9 @@ def write_data(sets: Path, folder: Path, table: Path = TABLE) -> None:
             "image": str(picture.resolve()),
             "mask": str(mask.resolve()),
             "text": f"Segment {target}." if target == "both lungs" else f"Segment the {target}.",
-            "group": f"{kind}: {target}" if row["mask"] else f"{kind}: none",
+            "group": f"{kind}: {target}"
+            if row["mask"]
+            else f"absent: {kind if kind in own[target] else _COLOURS[kind]}",
         }
         rows.append(row | about)
     write_rows(folder / "text.csv", rows)
