@@ -21,7 +21,7 @@ from made_slides import save_slide, tissue  # noqa: E402
 from test_readme import filled, tiny_options  # noqa: E402
 
 from textdiff_monai.apps import cli  # noqa: E402
-from textdiff_monai.data import slides  # noqa: E402
+from textdiff_monai.data.slides import slide as slides  # noqa: E402
 
 PAGE = Path(__file__).parents[1] / "bundle" / "docs" / "scanner.md"
 BLOCKS = re.findall(r"```\n(.*?)```", PAGE.read_text(), re.DOTALL)

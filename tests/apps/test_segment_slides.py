@@ -17,8 +17,8 @@ from made_slides import save_slide, tissue  # noqa: E402
 
 from textdiff_monai import DataError  # noqa: E402
 from textdiff_monai.apps.segment import segment  # noqa: E402
-from textdiff_monai.data import slides  # noqa: E402
 from textdiff_monai.data.files import read_rows  # noqa: E402
+from textdiff_monai.data.slides import slide as slides  # noqa: E402
 
 PIXELS = tissue(620, 640)
 

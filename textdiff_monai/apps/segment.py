@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from textdiff_monai.data.layouts import load_images
 from textdiff_monai.data.pictures import sheet
 from textdiff_monai.data.problems import DataError
 from textdiff_monai.data.readers import open_scan
-from textdiff_monai.data.regions import read_regions
 from textdiff_monai.data.results import Results
 from textdiff_monai.data.runs import Run, file_hash
-from textdiff_monai.data.slides import Slide
+from textdiff_monai.data.slides.regions import read_regions
+from textdiff_monai.data.slides.slide import Slide
 
 
 def segment(
@@ -116,10 +116,13 @@ def _reason(path: str, error: BaseException) -> str:
 
 def _preview(results: Results) -> None:
     """Overlays of the run, four in a row."""
-    rows = {row["mask"]: row for row in read_rows(results.table)}
-    shown = [rows[mask.name] for mask in results.masks if mask.name in rows]
-    cells: list[tuple[Image.Image, str]] = [
-        (Image.open(results.folder / row["overlay"]), f"{row['id']}: {row['text']}") for row in shown
-    ]
+    masks = {mask.name for mask in results.masks}
+    cells = [_cell(results.folder, row) for row in read_rows(results.table) if row["mask"] in masks]
     cells += [(Image.new("RGB", (1, 1), "white"), "")] * (-len(cells) % 4)
     sheet([""] * 4, [cells[at : at + 4] for at in range(0, len(cells), 4)]).save(results.folder / "preview.png")
+
+
+def _cell(folder: Path, row: Mapping[str, str]) -> tuple[Image.Image, str]:
+    with Image.open(folder / row["overlay"]) as picture:
+        picture.thumbnail((512, 512))
+        return picture.copy(), f"{row['id']}: {row['text']}"

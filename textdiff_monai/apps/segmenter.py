@@ -13,10 +13,10 @@ from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.apps.trained import trained
-from textdiff_monai.data.found import Found
-from textdiff_monai.data.regions import Region
 from textdiff_monai.data.results import Results
-from textdiff_monai.data.slides import Slide
+from textdiff_monai.data.slides.found import Found
+from textdiff_monai.data.slides.regions import Region
+from textdiff_monai.data.slides.slide import Slide
 from textdiff_monai.engines.windows import SlideWindows
 from textdiff_monai.transforms.picture import ToInputd, space_of
 

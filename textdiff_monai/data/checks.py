@@ -193,7 +193,7 @@ def _slices_problems(items: Sequence[Mapping[str, Any]], count: int, path: Path)
         try:
             slice_numbers(text, count)
         except ValueError as error:
-            problems.append(f"{path}: {error}; correct the column slices")
+            problems.append(f"{path}: {error}; correct the slices")
     return problems
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from textdiff_monai.data.decathlon import data_list_rows, data_lists_in
+from textdiff_monai.data.dicom.series import scans_in
 from textdiff_monai.data.items import SPLIT_NAMES, SPLITS, images_to_read, labelled_items, with_ids
 from textdiff_monai.data.lvit import is_lvit, lvit_rows
 from textdiff_monai.data.names import files_in, is_dicom, is_picture, series_of
 from textdiff_monai.data.problems import DataError, listed
-from textdiff_monai.data.series import scans_in
 from textdiff_monai.data.tables import TABLES, Row, read_table, tables_in
 
 _COLUMNS = ("image", "mask", "text", "split")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import ImageColor
 
+from textdiff_monai.data.dicom.segmentation import is_segmentation, segmentation_scan
 from textdiff_monai.data.problems import listed
 from textdiff_monai.data.readers import open_scan
 from textdiff_monai.data.scan import Picture, Scan
-from textdiff_monai.data.segmentations import is_segmentation, segmentation_scan
 
 _MANY = 8  # more values than these are hardly meant
 _TABLE = "--mask_colours \"{'red': 1}\""

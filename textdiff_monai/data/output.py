@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from textdiff_monai.data.dicom.segmentation import DicomSegWriter
 from textdiff_monai.data.names import NIFTI
 from textdiff_monai.data.outlines import GeoJsonWriter
-from textdiff_monai.data.segmentations import DicomSegWriter
 from textdiff_monai.data.writers import NiftiWriter, Origin, PngWriter, Writer
 
 WRITERS = {writer.name: writer for writer in (PngWriter(), NiftiWriter(), DicomSegWriter(), GeoJsonWriter())}

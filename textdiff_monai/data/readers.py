@@ -13,10 +13,10 @@ import numpy as np
 from numpy.lib.recfunctions import structured_to_unstructured
 from PIL import Image, ImageOps
 
-from textdiff_monai.data.dicom import dicom_scan
+from textdiff_monai.data.dicom.scan import dicom_scan
 from textdiff_monai.data.names import DICOM, NIFTI, PICTURES, SLIDES, is_dicom, series_of
 from textdiff_monai.data.scan import ArrayScan, LonePicture, Picture, Scan, check_numbers
-from textdiff_monai.data.slides import Slide, is_slide
+from textdiff_monai.data.slides.slide import Slide, is_slide
 from textdiff_monai.data.space import Space
 
 # What Pillow has in these is kept as it is; all else becomes RGB, or RGB with alpha.

@@ -14,11 +14,11 @@ from PIL import Image
 from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.data.files import read_rows, write_rows
-from textdiff_monai.data.found import Found
 from textdiff_monai.data.names import series_of
 from textdiff_monai.data.outlines import write_outlines
 from textdiff_monai.data.output import writer_for
 from textdiff_monai.data.pictures import overlay
+from textdiff_monai.data.slides.found import Found
 from textdiff_monai.data.space import Space
 from textdiff_monai.data.writers import Origin, PngWriter
 

@@ -10,7 +10,7 @@ import torch
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
-from textdiff_monai.data.slides import Slide
+from textdiff_monai.data.slides.slide import Slide
 from textdiff_monai.engines.inferer import BACKGROUND
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
 
-from textdiff_monai.data.mosaic import Mosaic
 from textdiff_monai.data.outlines import outlines
-from textdiff_monai.data.regions import Components
+from textdiff_monai.data.slides.mosaic import Mosaic
+from textdiff_monai.data.slides.regions import Components
 
 _MANY = 2**24  # pixels of a region from which its outline is that of every second pixel, and so on
 

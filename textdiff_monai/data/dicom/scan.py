@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from textdiff_monai.data.dicom_pixels import values_of, window_of
-from textdiff_monai.data.dicom_place import order_of, space_of_slices, unplaced
+from textdiff_monai.data.dicom.pixels import values_of, window_of
+from textdiff_monai.data.dicom.place import order_of, space_of_slices, unplaced
+from textdiff_monai.data.dicom.series import files_of
 from textdiff_monai.data.extras import needed
 from textdiff_monai.data.names import series_of
 from textdiff_monai.data.scan import ArrayScan, Picture, Scan, Window, contrast
-from textdiff_monai.data.series import files_of
 from textdiff_monai.data.space import Space
 
 _TAGS = [

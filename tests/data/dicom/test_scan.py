@@ -13,7 +13,7 @@ from made_dicom import AXIAL, SECRET, change, save_dicom, save_series  # noqa: E
 from pydicom.uid import JPEG2000Lossless, RLELossless  # noqa: E402
 
 from textdiff_monai import open_scan, preprocessing, read_picture  # noqa: E402
-from textdiff_monai.data.dicom import read_header  # noqa: E402
+from textdiff_monai.data.dicom.scan import read_header  # noqa: E402
 
 GRAY = np.random.default_rng(0).integers(1, 255, (6, 8)).astype(np.uint8)
 COLOUR = np.stack([GRAY, GRAY // 2, GRAY // 3], axis=-1)

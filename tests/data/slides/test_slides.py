@@ -14,10 +14,10 @@ pytest.importorskip("contourpy")
 from made_slides import save_slide, tissue  # noqa: E402
 
 from textdiff_monai import open_scan, read_picture  # noqa: E402
-from textdiff_monai.data import slides  # noqa: E402
-from textdiff_monai.data.found import Found  # noqa: E402
-from textdiff_monai.data.mosaic import Mosaic  # noqa: E402
-from textdiff_monai.data.regions import Components, Region, read_regions  # noqa: E402
+from textdiff_monai.data.slides import slide as slides  # noqa: E402
+from textdiff_monai.data.slides.found import Found  # noqa: E402
+from textdiff_monai.data.slides.mosaic import Mosaic  # noqa: E402
+from textdiff_monai.data.slides.regions import Components, Region, read_regions  # noqa: E402
 
 PIXELS = tissue(700, 900)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from textdiff_monai import __version__
-from textdiff_monai.data.dicom import dicom_files, read_header
+from textdiff_monai.data.dicom.scan import dicom_files, read_header
 from textdiff_monai.data.extras import needed
 from textdiff_monai.data.names import is_dicom
 from textdiff_monai.data.scan import ArrayScan, LonePicture, Picture, Scan

@@ -1,0 +1,1 @@
+"""DICOM: images, series, and segmentations of them."""

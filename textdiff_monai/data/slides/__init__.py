@@ -1,0 +1,1 @@
+"""Slides: windows of them, regions, and masks too large for memory."""
