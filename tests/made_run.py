@@ -39,6 +39,11 @@ def save_run(run: Path, cases: int = 12, readings: tuple[str, ...] = ("none", "s
         metrics = {"mean_dice": found.mean, "mean_dice_interval": found[1:], "images": cases // 2, "items": cases}
         metrics |= {"empty_targets": 1, "false_alarms": 0}
         (folder / "metrics.json").write_text(json.dumps(metrics))
+    curve = [{"pixels": 100, "said": said, "right": said - 0.1} for said in (0.55, 0.75, 0.95)]
+    kinds = {
+        name: {"error": error, "reliability": curve} for name, error in (("calibrated", 0.01), ("uncalibrated", 0.1))
+    }
+    (run / "test" / "calibration.json").write_text(json.dumps({"temperature": 1.5} | kinds))
     y, x = np.mgrid[:96, :128]
     for number in range(cases):
         centre, radius = rng.uniform(30, 70, 2), rng.uniform(10, 25)

@@ -65,6 +65,24 @@ def test_train_evaluate_and_infer(run, tiny, data_folder, tmp_path):
     assert set(np.unique(np.asarray(Image.open(masks[0])))) <= {0, 1}
 
 
+def test_several_heads_are_trained_calibrated_and_used_as_one(run, tiny, data_folder, tmp_path):
+    run("train.json", run_id="training", **tiny | {"heads": 3, "max_epochs": 1})
+    checkpoint = tmp_path / "models" / "model.pt"
+    assert read_recipe(checkpoint)["heads"] == 3
+    run("train.json", "evaluate.json", "calibrate.json", **tiny)
+    temperature = read_recipe(checkpoint)["temperature"]
+    run("train.json", "evaluate.json", **tiny)
+    report = json.loads((tmp_path / "output" / "test" / "calibration.json").read_text())
+    assert report["temperature"] == temperature != 1
+    metrics = json.loads((tmp_path / "output" / "test" / "metrics.json").read_text())
+    assert 0 <= metrics["expected_dice"] <= 1
+    assert metrics["presence_auc"] is None  # every target is there
+    assert all(case["expected_dice"] for case in rows(tmp_path / "output" / "test" / "cases.csv"))
+    options = {name: str(tiny[name]) for name in ENCODERS} | {"device": "cpu", "checkpoint": str(checkpoint)}
+    masks = segment(str(data_folder / "images"), "left", tmp_path / "segmented", **options)
+    assert len(masks) == 10
+
+
 ENCODERS = ("backbone", "text_encoder")
 OTHERS = {
     "blocks": ([0, 3], "blocks [1, 3] there, [0, 3] here"),
@@ -403,8 +421,8 @@ def test_what_training_evaluation_and_inference_share_is_the_same_in_each():
     train, evaluate, inference = (
         json.loads((CONFIGS / name).read_text()) for name in ("train.json", "evaluate.json", "inference.json")
     )
-    facts = {"encoders", "words", "targets", "centres", "radius", "figures"}
-    newer = {"plane", "neighbours"}  # than some heads
+    facts = {"encoders", "words", "targets", "centres", "radius", "figures", "temperature"}
+    newer = {"plane", "neighbours", "heads"}  # than some heads
     known = read_recipe(BUNDLE / "models" / "model.pt").keys() - facts - newer
     for name in known:
         assert evaluate[name] == inference[name] == f"$@trained['{name}']"
@@ -416,7 +434,7 @@ def test_what_training_evaluation_and_inference_share_is_the_same_in_each():
     own = {"imports", "bundle_root", "dataset_dir", "output_dir", "initialize", "run", "datalist", "recipe"}
     for name in (train.keys() & inference.keys()) - own - known - newer:
         assert train[name] == inference[name], name
-    assert train["validate"]["inferer"] == inference["inferer"]
+    assert train["validate"]["inferer"] | {"temperature": "@temperature"} == inference["inferer"]
 
 
 def test_metadata_names_its_version_and_the_packages():

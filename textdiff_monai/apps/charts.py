@@ -50,7 +50,13 @@ def as_svg(figure: Figure, name: str, meaning: str) -> str:
 
 def in_words(name: str) -> str:
     """A figure's name as people write it."""
-    return name.replace("_", " ").replace("dice", "Dice").replace("iou", "IoU").replace(" mm", " (mm)")
+    return (
+        name.replace("_", " ")
+        .replace("dice", "Dice")
+        .replace("iou", "IoU")
+        .replace("auc", "AUC")
+        .replace(" mm", " (mm)")
+    )
 
 
 def labels_curves(table: Sequence[Mapping[str, Any]]) -> Figure:
@@ -117,6 +123,25 @@ def histogram(values: Sequence[float]) -> Figure:
         axes.hist(values, bins=20, range=(0, 1), color=COLOURS[0], rwidth=0.92)
         axes.set(xlim=(0, 1), xlabel="Dice", ylabel="cases")
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return figure
+
+
+def reliability_plot(calibration: Mapping[str, Any]) -> Figure:
+    """How often pixels are right against how likely they were said to be, of ``calibration.json``."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(5.4, 3), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":")
+        for index, (name, label) in enumerate((("uncalibrated", "as trained"), ("calibrated", "with temperature"))):
+            rows = calibration[name]["reliability"]
+            if name == "uncalibrated" and calibration["temperature"] == 1:
+                continue
+            points = [row["said"] for row in rows], [row["right"] for row in rows]
+            label = label if calibration["temperature"] != 1 else "as trained"
+            axes.plot(*points, color=COLOURS[1 - index], marker=MARKS[1 - index], markersize=4, label=label)
+        axes.set(xlabel="said probability of the likeliest class", ylabel="share that is right")
+        axes.grid()
+        axes.legend()
     return figure
 
 

@@ -36,6 +36,7 @@ class TextInferer(Inferer):
             ``resize``, and read in windows of ``resize``; see :func:`~textdiff_monai.language.reader.target_of`.
         slices_per_batch: of volumes, that run at once. Volumes in a batch share these: where they are the same image
             with several sentences, its features are computed once.
+        temperature: that the logits are divided by, so that probabilities say how often they are right.
         neighbours: the channels of a slice are the one below, itself and the one above, as in training.
     """
 
@@ -49,6 +50,7 @@ class TextInferer(Inferer):
         scales: Mapping[str, int] | None = None,
         slices_per_batch: int = 8,
         neighbours: bool = False,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         if resize is not None and tile is not None:
@@ -56,7 +58,7 @@ class TextInferer(Inferer):
         if scales and resize is None:
             raise ValueError("scales are of the side that images are resized to: give resize as well")
         self.resize, self.read_text, self.scales = resize, read_text, dict(scales or {})
-        self.slices_per_batch, self.neighbours = slices_per_batch, neighbours
+        self.slices_per_batch, self.neighbours, self.temperature = slices_per_batch, neighbours, temperature
         self.window = None
         if side := tile or (resize if scales else None):
             self.window = SlidingWindowInferer(
@@ -87,8 +89,8 @@ class TextInferer(Inferer):
         texts = [texts] * len(images) if isinstance(texts, str) else list(texts)
         if images.ndim == 5:
             asked = [slice_numbers(one, images.shape[-1]) for one in _of_each(inputs, "slices", len(images))]
-            return self._like(self._stacks(images, network, texts, asked, progress), inputs)
-        logits = self._planes(images, network, texts)
+            return self._like(self._stacks(images, network, texts, asked, progress) / self.temperature, inputs)
+        logits = self._planes(images, network, texts) / self.temperature
         if progress is not None:
             progress(len(images))
         return self._like(logits, inputs)

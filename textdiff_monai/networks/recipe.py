@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from textdiff_monai.data.files import written_file
+
 _KEY = "recipe._extra_state"
 _SIZE = 16384
 
@@ -92,6 +94,19 @@ def read_recipe(checkpoint: str | Path) -> dict[str, Any]:
         )
         raise ValueError(f"{checkpoint}: a checkpoint without a recipe; {fix}")
     return _Known(checkpoint, _decode(state[_KEY]))
+
+
+def add_facts(checkpoint: str | Path, **facts: Any) -> None:
+    """More facts for a checkpoint that is there already; it is written whole.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`read_recipe` does.
+    """
+    entries = {**read_recipe(checkpoint), **facts}
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state[_KEY] = _encode(entries)
+    with written_file(checkpoint) as partial:
+        torch.save(state, partial)
 
 
 def with_recipe(network: nn.Module, recipe: Recipe) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from textdiff_monai.fast.convolution import ShortConvolutions
 from textdiff_monai.fast.head import short_logits
+from textdiff_monai.networks.ensemble import HeadEnsemble
 from textdiff_monai.networks.head import SegmentationHead
 from textdiff_monai.networks.interfaces import ImageBackbone, SentenceEncoder
 from textdiff_monai.networks.recipe import Recipe
@@ -28,6 +29,8 @@ class TextDiff(nn.Module):
             (MONAI's own workflows know CUDA alone). None changes nothing; a trace is in float32.
         fast: computes the same with fewer multiplications and less memory (:mod:`textdiff_monai.fast`); False computes
             everything as the paper tells it, and so do traces and compiled networks.
+        heads: how many to train side by side; of several the mean is the prediction
+            (:class:`~textdiff_monai.networks.ensemble.HeadEnsemble`).
         recipe: what checkpoints say besides of how pixels and words reach the network; what the arguments above decide
             is added to it.
     """
@@ -40,17 +43,22 @@ class TextDiff(nn.Module):
         head: dict[str, Any] | None = None,
         autocast: str | None = None,
         fast: bool = True,
+        heads: int = 1,
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__()
         if autocast not in (None, "bfloat16", "float16"):
             raise ValueError(f"autocast is {autocast!r}: expected 'bfloat16', 'float16' or None")
+        if heads < 1:
+            raise ValueError(f"heads is {heads}: expected 1 or more")
         self.autocast: torch.dtype | None = None if autocast is None else getattr(torch, autocast)
         self.fast = fast
         self.recipe = recipe or Recipe()  # first, so that nothing is loaded before it has agreed
         self.backbone = backbone
         self.text_encoder = text_encoder
-        self.head = SegmentationHead(backbone.out_channels, text_encoder.out_channels, num_classes, **(head or {}))
+        widths = backbone.out_channels, text_encoder.out_channels
+        each = [SegmentationHead(*widths, num_classes, **(head or {})) for _ in range(heads)]
+        self.head: Any = each[0] if heads == 1 else HeadEnsemble(each)
         self.recipe.describe(**self._options())
         names = self.recipe.options.get("class_names", range(num_classes))
         if len(names) != num_classes:
@@ -65,6 +73,8 @@ class TextDiff(nn.Module):
         names = {"max_length": "max_tokens", "mask_padding": "mask_padding"}
         options |= {names[name]: words.pop(name) for name in names if name in words}
         norm = head.pop("norm")
+        if isinstance(self.head, HeadEnsemble):
+            options["heads"] = len(self.head)
         return options | {"norm": norm, "head": head, "encoders": {"backbone": images, "text_encoder": words}}
 
     def forward(
@@ -98,6 +108,8 @@ class TextDiff(nn.Module):
             return self.head(self.backbone(image), text, mask, image.shape[-2:])
         with ShortConvolutions():
             features = self.backbone(image)
+        if isinstance(self.head, HeadEnsemble):
+            return self.head(features, text, mask, image.shape[-2:], short_logits)
         return short_logits(self.head, features, text, mask, image.shape[-2:])
 
     def _read(self, text: Any, mask: Tensor | None, batch: int) -> tuple[Tensor, Tensor | None]:

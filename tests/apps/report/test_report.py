@@ -54,6 +54,7 @@ def test_figures_stand_with_their_intervals_and_what_the_sentence_is_worth(tmp_p
     assert f"is worth {metrics['mean_dice'] - without:+.3f} Dice" in page.source
     assert {"with its sentence", "without a sentence", "left and right exchanged"} <= set(page.texts["th"])
     assert "with another sentence" not in page.source
+    assert "calibration error 0.0100 with temperature 1.50, 0.1000 without" in " ".join(page.texts["p"])
     assert len([text for text in page.texts["td"] if text.startswith("case_")]) == 12
 
 
@@ -76,7 +77,7 @@ def test_what_data_say_is_text_never_markup(tmp_path):
 def test_plots_are_well_formed_with_a_meaning_and_ids_of_their_own(tmp_path):
     page = Page(report(save_run(tmp_path)))
     plots = re.findall(r"<svg.*?</svg>", page.source, re.DOTALL)
-    assert len(plots) == 3
+    assert len(plots) == 4
     ids = [part.get("id") for plot in plots for part in ET.fromstring(plot).iter() if part.get("id")]
     assert len(ids) == len(set(ids))
     assert all(ET.fromstring(plot).get("aria-label") for plot in plots)
@@ -98,13 +99,15 @@ def test_recipe_hash_and_versions_are_there(network, tmp_path):
 
 def test_a_bare_evaluation_is_enough(tmp_path):
     run = save_run(tmp_path, readings=())
-    (run / "history.csv").unlink()
+    for name in ("history.csv", "test/calibration.json"):
+        (run / name).unlink()
     for picture in (run / "test" / "pictures").iterdir():
         picture.unlink()
     page = Page(report(run, tmp_path / "elsewhere" / "page.html"))
     assert "There are no pictures" in page.source
     assert "What the sentence is worth" not in page.source
     assert "How it was trained" not in page.source
+    assert "Whether its probabilities hold" not in page.source
 
 
 def test_a_page_is_the_same_each_time(tmp_path):

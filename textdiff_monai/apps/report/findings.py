@@ -27,6 +27,8 @@ FIGURES = {
     "mean_dice_nonempty": "the same, of targets that are there",
     "mean_iou": "intersection over union, mean over images and sentences",
     "dataset_dice": "Dice of all pixels at once: large images and targets count more",
+    "expected_dice": "what the network's own probabilities promise for its masks; near the mean Dice where they hold",
+    "presence_auc": "how often a target that is there has a higher probability than one that is not; chance is 0.5",
     "slice_dice": "Dice of volumes, mean over their slices",
     "surface_distance_mm": "distance of the surfaces, in millimetres: less is better",
 }
@@ -75,6 +77,7 @@ def findings_of(run: Path, split: str) -> dict[str, Any]:
         "readings": readings,
         "verdict": _verdict(readings),
         "history": read_rows(run / "history.csv"),
+        "calibration": _calibration(run / split / "calibration.json"),
         "columns": [in_words(name) for name in columns] + [f"Dice {name}" for name in others],
         "cases": rows,
         "pictures": pictures,
@@ -89,6 +92,10 @@ def _evaluation(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; evaluate first: python -m monai.bundle run with evaluate.json")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _calibration(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _figures(metrics: Mapping[str, Any]) -> list[dict[str, str]]:

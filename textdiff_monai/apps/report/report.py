@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from textdiff_monai.apps.charts import as_svg, histogram, intervals_plot, training_curves
+from textdiff_monai.apps.charts import as_svg, histogram, intervals_plot, reliability_plot, training_curves
 from textdiff_monai.apps.report.findings import findings_of
 from textdiff_monai.data.files import written_file
 
@@ -34,7 +34,7 @@ def report(run: str | Path, out: str | Path | None = None, split: str = "test", 
     """
     found = findings_of(Path(run), split)
     cases, readings, history = found["cases"], found["readings"], found["history"]
-    plots = dict.fromkeys(("histogram", "readings", "training"), "")
+    plots = dict.fromkeys(("histogram", "readings", "training", "reliability"), "")
     if dice := [case["figures"][0] for case in cases if case["figures"] and case["figures"][0] is not None]:
         plots["histogram"] = as_svg(histogram(dice), "histogram", f"Histogram of the Dice of {len(dice)} cases")
     if len(readings) > 1:
@@ -43,6 +43,9 @@ def report(run: str | Path, out: str | Path | None = None, split: str = "test", 
     if history:
         meaning = f"Loss and validation figures over {len(history)} epochs"
         plots["training"] = as_svg(training_curves(history), "training", meaning)
+    if calibration := found["calibration"]:
+        meaning = "Share of pixels that are right against the probability that was said"
+        plots["reliability"] = as_svg(reliability_plot(calibration), "reliability", meaning)
     # Everything from the data is escaped; the plots' texts are, by matplotlib.
     environment = Environment(
         loader=PackageLoader("textdiff_monai.apps", "report"),

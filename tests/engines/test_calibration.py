@@ -1,0 +1,75 @@
+"""What an evaluation says of its own probabilities."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from textdiff_monai import Calibrate, CalibrationReport, ExpectedDice, PresenceAUC, TextInferer, read_recipe
+
+
+def evaluation(temperature, *handlers):
+    """Three items of made logits, too large by a factor, whose truth is drawn by what they should be."""
+    torch.manual_seed(0)
+    outputs = []
+    for _ in range(3):
+        logits = torch.randn(2, 64, 64) * 2
+        truth = (torch.rand(64, 64) < logits.softmax(0)[1]).float()
+        outputs.append({"logits": logits * temperature, "label": torch.stack([1 - truth, truth])})
+    engine = Engine(lambda engine, batch: [outputs[batch]])
+    for handler in handlers:
+        handler.attach(engine)
+    engine.run(range(3))
+
+
+def test_a_temperature_is_fitted_and_kept_in_the_checkpoint(network, tmp_path):
+    path = tmp_path / "model.pt"
+    network.recipe.facts["words"] = ["left"]
+    torch.save(network.state_dict(), path)
+    evaluation(2.5, Calibrate(str(path)))
+    known = read_recipe(path)
+    assert known["temperature"] == pytest.approx(2.5, rel=0.1)
+    assert known["words"] == ["left"]
+    weights = torch.load(path, weights_only=True)
+    for name, weight in network.state_dict().items():
+        assert name.startswith("recipe.") or torch.equal(weight, weights[name])
+    network.load_state_dict(weights)
+    assert network.recipe.facts["temperature"] == known["temperature"]
+
+
+def test_the_report_has_the_error_with_and_without_the_temperature(tmp_path):
+    evaluation(1.0, CalibrationReport(str(tmp_path), temperature=3.0))
+    report = json.loads((tmp_path / "calibration.json").read_text())
+    assert report["temperature"] == 3.0
+    assert report["calibrated"]["error"] < 0.02 < report["uncalibrated"]["error"]
+    assert sum(row["pixels"] for row in report["calibrated"]["reliability"]) == 3 * 64 * 64
+
+
+def test_the_inferer_divides_by_the_temperature():
+    image, network = torch.randn(1, 3, 8, 8), lambda image: image[:, :2]
+    logits = TextInferer(read_text=False, temperature=2.0)(image, network)
+    torch.testing.assert_close(logits, image[:, :2] / 2)
+
+
+def scored(metric, *items):
+    """A metric of items: foreground probabilities and truth, lists of pixels."""
+    for said, truth in items:
+        foreground, truth = torch.tensor(said)[None], torch.tensor(truth)[None].float()
+        metric([torch.stack([1 - foreground, foreground]).log()], [torch.stack([1 - truth, truth])])
+    return metric
+
+
+def test_the_expected_dice_is_that_of_probabilities_that_come_true():
+    metric = scored(ExpectedDice(), ([0.9, 0.8, 0.1], [1, 1, 0]), ([0.2, 0.1, 0.1], [0, 0, 0]))
+    expected = [2 * 1.7 / (1.8 + 2), 0.8]
+    assert metric.get_buffer().flatten().tolist() == pytest.approx(expected)
+    assert metric.aggregate().item() == pytest.approx(sum(expected) / 2)
+
+
+def test_presence_is_told_by_the_highest_probability():
+    items = [([0.9, 0.1], [1, 0]), ([0.4, 0.1], [0, 1]), ([0.6, 0.1], [0, 0]), ([0.3, 0.3], [0, 0])]
+    assert scored(PresenceAUC(), *items).aggregate().item() == pytest.approx(3 / 4)
+    assert torch.isnan(scored(PresenceAUC(), items[0]).aggregate())

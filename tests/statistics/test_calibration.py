@@ -1,0 +1,50 @@
+"""Calibration says of made probabilities what they were made to be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from textdiff_monai.statistics.calibration import Reliability, area_under_roc, fit_temperature
+
+
+def drawn(temperature, count=200_000):
+    """Logits that are too large by a factor, and the truth."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (count, 2))
+    chance = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+    return logits * temperature, (rng.random(count) < chance).astype(int)
+
+
+def probabilities(logits):
+    exponents = np.exp(logits - logits.max(1, keepdims=True))
+    return (exponents / exponents.sum(1, keepdims=True)).T
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_is_found_and_mends_the_error(temperature):
+    logits, truth = drawn(temperature)
+    found = fit_temperature(logits, truth)
+    assert found == pytest.approx(temperature, rel=0.02)
+    before, after = Reliability(), Reliability()
+    before.add(probabilities(logits), truth)
+    after.add(probabilities(logits / found), truth)
+    assert after.error < 0.005
+    assert before.error > after.error * (1 if temperature == 1 else 10) - 1e-12
+
+
+def test_the_error_and_the_table_can_be_computed_by_hand():
+    reliability = Reliability()
+    said = np.array([[0.1, 0.1, 0.1, 0.4], [0.9, 0.9, 0.9, 0.6]])
+    reliability.add(said[:, :3], np.array([1, 1, 0]))
+    reliability.add(said[:, 3:], np.array([1]))
+    assert reliability.error == pytest.approx((3 * abs(0.9 - 2 / 3) + 0.4) / 4)
+    low, high = reliability.table()
+    assert low == {"pixels": 1, "said": pytest.approx(0.6), "right": 1.0}
+    assert high == {"pixels": 3, "said": pytest.approx(0.9), "right": pytest.approx(2 / 3)}
+
+
+def test_the_area_counts_pairs_in_order():
+    scores, positive = np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False])
+    assert area_under_roc(scores, positive) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
+    assert np.isnan(area_under_roc(scores, np.ones(4, bool)))

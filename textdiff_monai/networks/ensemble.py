@@ -1,0 +1,63 @@
+"""Several heads on the same features: what they agree on is surer than what one says (Lakshminarayanan 2017)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from textdiff_monai.networks.head import SegmentationHead
+
+
+class HeadEnsemble(nn.ModuleList):
+    """Heads that differ in the weights they began with, trained side by side; the prediction is their mean.
+
+    Features and sentence are read once for all of them.
+
+    Args:
+        heads: of the same shape.
+    """
+
+    def __init__(self, heads: Sequence[SegmentationHead]) -> None:
+        super().__init__(heads)
+        self.options = heads[0].options
+
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        text: Tensor,
+        mask: Tensor | None,
+        size: Sequence[int],
+        compute: Callable[..., Tensor] = nn.Module.__call__,
+    ) -> Tensor:
+        """Logits as :class:`~textdiff_monai.SegmentationHead` has them.
+
+        Args:
+            features, text, mask, size: as a head takes them.
+            compute: what gives a head's logits; called with it and these.
+
+        Returns:
+            (B, num_classes, *size): logarithms of the heads' mean probabilities; in training (B, heads, num_classes,
+            *size), each head's own logits, as :class:`EachHead` takes them.
+        """
+        each = torch.stack([compute(head, features, text, mask, size) for head in self], dim=1)
+        return each if self.training else each.log_softmax(2).logsumexp(1) - math.log(len(self))
+
+
+class EachHead(nn.Module):
+    """A loss that each head of an ensemble has of its own, averaged; of a single head the loss itself.
+
+    As Adam does not see the scale of a loss, the heads learn as if each were trained alone.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, prediction: Tensor, label: Tensor) -> Tensor:
+        """prediction (B, classes, H, W) or (B, heads, classes, H, W), label (B, 1, H, W)."""
+        if prediction.ndim == label.ndim:
+            return self.loss(prediction, label)
+        return torch.stack([self.loss(each, label) for each in prediction.unbind(1)]).mean()

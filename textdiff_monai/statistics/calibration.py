@@ -1,0 +1,60 @@
+"""Whether probabilities are what they say: of pixels marked with 0.8, eight of ten should be right.
+
+Expected calibration error and temperature as in Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special, stats  # type: ignore[import-untyped, unused-ignore]
+
+_BINS = 15
+
+
+class Reliability:
+    """How often the likeliest class is right, by how likely it is said to be; counted pixel by pixel, exactly."""
+
+    def __init__(self) -> None:
+        self._counts, self._sums, self._right = (np.zeros(_BINS) for _ in range(3))
+
+    def add(self, probabilities: NDArray[Any], truth: NDArray[Any]) -> None:
+        """More pixels: probabilities (classes, N), truth (N,)."""
+        said, right = probabilities.max(0).astype(float), probabilities.argmax(0) == truth
+        bins = np.clip((said * _BINS).astype(int), 0, _BINS - 1)
+        for total, weights in ((self._counts, None), (self._sums, said), (self._right, right)):
+            total += np.bincount(bins, weights, minlength=_BINS)
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: mean distance of said and right, over pixels."""
+        return float(np.abs(self._sums - self._right).sum() / max(self._counts.sum(), 1))
+
+    def table(self) -> list[dict[str, float]]:
+        """For each bin: how many ``pixels``, their mean ``said`` probability, the share that is ``right``."""
+        return [
+            {"pixels": int(count), "said": float(said / count), "right": float(right / count)}
+            for count, said, right in zip(self._counts, self._sums, self._right, strict=True)
+            if count
+        ]
+
+
+def fit_temperature(logits: NDArray[Any], truth: NDArray[Any]) -> float:
+    """What logits (N, classes) should be divided by so that their likelihood of the truth (N,) is highest."""
+    logits = np.asarray(logits, dtype=float)
+
+    def surprise(log_temperature: float) -> float:
+        scaled = special.log_softmax(logits * np.exp(-log_temperature), axis=1)
+        return -float(scaled[np.arange(len(truth)), truth].mean())
+
+    return float(np.exp(optimize.minimize_scalar(surprise, bounds=(-3, 3), method="bounded").x))
+
+
+def area_under_roc(scores: NDArray[Any], positive: NDArray[Any]) -> float:
+    """How often a positive has a higher score than a negative, ties by half; NaN without both."""
+    there, absent = scores[positive], scores[~positive]
+    if not len(there) or not len(absent):
+        return float("nan")
+    return float(stats.mannwhitneyu(there, absent).statistic / (len(there) * len(absent)))
