@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 SECRET = "Zbigniew"
 AXIAL = (1, 0, 0, 0, 1, 0)
@@ -29,8 +29,9 @@ def save_dicom(
     """An image (rows, columns), (rows, columns, 3) or, with NumberOfFrames, (frames, rows, columns, ...)."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = storage, syntax
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    ds = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
+    meta.MediaStorageSOPInstanceUID, meta.ImplementationClassUID = generate_uid(), PYDICOM_IMPLEMENTATION_UID
+    meta.FileMetaInformationGroupLength, meta.FileMetaInformationVersion = 0, b"\0\1"  # pydicom counts it
+    ds = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=False)
     ds.SOPClassUID, ds.SOPInstanceUID = storage, meta.MediaStorageSOPInstanceUID
     ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = f"{SECRET}^Anna", f"{SECRET}-17", "19500101", "F"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(), generate_uid()
@@ -52,7 +53,7 @@ def save_dicom(
     ds.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
     if compress:
         ds.compress(compress, generate_instance_uid=False)
-    ds.save_as(path, enforce_file_format=True)
+    ds.save_as(path)  # so that pydicom 2 can too
     return path
 
 

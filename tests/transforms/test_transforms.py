@@ -429,6 +429,15 @@ def test_a_batch_may_hold_pictures_and_slices(tmp_path):
     assert torch.equal(batch["image"][0], batch["image"][2])
 
 
+def test_evaluation_too_asks_for_the_slices_that_a_sentence_is_about(tmp_path):
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((8, 6, 4), np.float32), np.eye(4)), tmp_path / "v.nii")
+    image = preprocessing(["image"])({"image": str(tmp_path / "v.nii"), "slices": "1-2"})["image"]
+    logits = TextInferer()(
+        image[None], lambda images, text: torch.tensor([0.0, 1.0]).view(1, 2, 1, 1) + 0 * images[:, :1]
+    )
+    assert logits.argmax(1).as_tensor().any(1).any(1).tolist() == [[False, True, True, False]]
+
+
 def test_a_file_that_is_refused_is_not_read_by_another_reader(tmp_path):
     page = Image.fromarray(GRAY)
     page.save(tmp_path / "pages.tif", save_all=True, append_images=[page])

@@ -29,7 +29,7 @@ class PictureReader(ImageReader):
     rows, columns and slices and, of what lies in space, ``original_affine`` and ``spatial_shape``, which are those of
     the file's three axes; with ``axis`` (the one that slices are cut across), ``stack`` and ``known`` they make up the
     :class:`~textdiff_monai.data.space.Space`. ``window`` is what is shown black and white, where the file or the volume
-    decides that.
+    decides that. ``slices`` are those that the item's sentence is about.
 
     Args:
         plane: that volumes are cut along, "axial", "coronal" or "sagittal"; None: as they were acquired.
@@ -68,7 +68,7 @@ class PictureReader(ImageReader):
         return neighbours(scan, int(number)) if self.neighbours else scan[int(number)]
 
     def get_data(self, img: Picture) -> tuple[np.ndarray, dict[str, Any]]:
-        meta: dict[str, Any] = {"original_channel_dim": -1}
+        meta: dict[str, Any] = {"original_channel_dim": -1, "slices": str(self.item.get("slices") or "")}
         if (space := img.space) is not None:
             meta |= {"affine": space.seen_affine, "original_affine": space.affine}
             meta["spatial_shape"] = np.array(space.shape)

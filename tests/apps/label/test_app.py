@@ -8,17 +8,15 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from label_server import free_url, running, wait_for
 from PIL import Image
 
 from textdiff_monai import bundle_root
@@ -39,77 +37,6 @@ stand_in_for_torchvision()
 from monailabel.main import Main
 Main().run()
 """
-# Python runs a module of this name at every start: all that the server and its trainings connect to is written down.
-WATCH = """
-import sys
-def hook(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo"):
-        with open({path!r}, "a") as file:
-            print(event, arguments[1] if event == "socket.connect" else arguments[0], file=file)
-sys.addaudithook(hook)
-"""
-
-
-class Server:
-    def __init__(self, url, folder):
-        self.url, self.folder = url, folder
-
-    def infer(self, image="", text=None, params=None, output="image", **files):
-        """An answer to a sentence, or to the whole of params; files are opened by path."""
-        requests = pytest.importorskip("requests")
-        data = json.dumps({} if text is None else {"text": text}) if params is None else params
-        opened = {name: (Path(path).name, Path(path).read_bytes()) for name, path in files.items()}
-        query = {"image": image, "output": output}
-        parts = {"params": (None, data), **opened}
-        return requests.post(f"{self.url}/infer/textdiff", params=query, files=parts, timeout=300)
-
-    def call(self, method, path, **options):
-        requests = pytest.importorskip("requests")
-        answer = requests.request(method, self.url + path, timeout=300, **options)
-        assert answer.ok, answer.text
-        return answer.json()
-
-    def log(self):
-        return (self.folder / "server.log").read_text()
-
-
-@contextmanager
-def running(command, folder, url):
-    (folder / "watch").mkdir()
-    (folder / "watch" / "sitecustomize.py").write_text(WATCH.format(path=str(folder / "connections.txt")))
-    environment = os.environ | {"PYTHONPATH": str(folder / "watch"), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-    with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    server = Server(url, folder)
-    try:
-        _wait(lambda: process.poll() is not None or _listens(url), 180)
-        assert process.poll() is None, server.log()
-        yield server
-    finally:
-        process.terminate()
-        process.wait(30)
-    connections = folder / "connections.txt"
-    seen = connections.read_text().splitlines() if connections.exists() else []
-    assert not [line for line in seen if "127.0.0.1" not in line and "None" not in line], seen
-
-
-def _wait(until, seconds):
-    end = time.monotonic() + seconds
-    while not (found := until()):
-        assert time.monotonic() < end, f"waited {seconds} s in vain"
-        time.sleep(0.3)
-    return found
-
-
-def _listens(url):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", int(url.rsplit(":", 1)[1]))) == 0
-
-
-def _free_url():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def _studies(folder):
@@ -147,7 +74,7 @@ def _captions():
 def ours(tmp_path_factory):
     """`textdiff label-server STUDIES`."""
     pytest.importorskip("monailabel")
-    folder, url = tmp_path_factory.mktemp("ours"), _free_url()
+    folder, url = tmp_path_factory.mktemp("ours"), free_url()
     studies = _studies(folder / "studies")
     command = [sys.executable, "-m", "textdiff_monai", "label-server", str(studies), "--port", url.rsplit(":", 1)[1]]
     with running(command, folder, url) as server:
@@ -158,7 +85,7 @@ def ours(tmp_path_factory):
 def stock(tmp_path_factory):
     """The app that comes with MONAI Label, with the bundle linked into it."""
     pytest.importorskip("monailabel")
-    folder, url = tmp_path_factory.mktemp("stock"), _free_url()
+    folder, url = tmp_path_factory.mktemp("stock"), free_url()
     studies, app = _studies(folder / "studies"), folder / "app"
     shutil.copytree(Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle", app)
     (app / "model").mkdir()
@@ -335,7 +262,7 @@ def test_training_takes_the_sentences_and_keeps_every_model(ours):
 
     ours.call("POST", "/train/textdiff", json={"max_epochs": 15, "pretrained": False})
     runs = ours.folder / "studies-label" / "runs" / "textdiff"
-    history = _wait(lambda: next((path for path in runs.glob("*/history.csv") if len(rows(path)) > 1), None), 300)
+    history = wait_for(lambda: next((path for path in runs.glob("*/history.csv") if len(rows(path)) > 1), None), 300)
     details = "\n".join(ours.call("GET", "/train/")["details"])
     assert "mean_dice" in details or "Epoch" in details
     assert [row["text"] for row in rows(history.with_name("data.csv"))] == [captions[image] for image in images]
@@ -344,7 +271,7 @@ def test_training_takes_the_sentences_and_keeps_every_model(ours):
     assert np.array_equal(read(ours.infer(FILM, LEFT), ".png")[0], before)
 
     ours.call("POST", "/train/textdiff", json={"max_epochs": 50, "pretrained": False, "resume": True})
-    task = _wait(lambda: (t := ours.call("GET", "/train/"))["status"] not in ("SUBMITTED", "RUNNING") and t, 300)
+    task = ours.trained()
     assert task["status"] == "DONE", task
     assert [int(row["epoch"]) for row in rows(history)] == list(range(1, 16))  # as many as it began with
     assert model.read_bytes() == history.with_name("model.pt").read_bytes() != shipped

@@ -121,6 +121,19 @@ def test_an_image_with_several_masks_is_an_item_for_each_sentence(tmp_path, capl
     assert "1 masks have several sentences, which are to mean the same: b" in caplog.text
 
 
+def test_sentences_may_be_about_some_of_a_volumes_slices(tmp_path, caplog):
+    table = [("0", "the left", "0-5", ""), ("0", "the right", "6-9", "2"), ("1", "the left", "", "")]
+    names = ("image", "text", "slices", "value")
+    write_rows(tmp_path / "text.csv", [dict(zip(names, row, strict=True)) for row in table])
+    rows = annotated_rows(items_in(tmp_path / "data", 2), tmp_path / "text.csv")
+    assert [(row["text"], row["slices"], row["value"], row["split"]) for row in rows] == [
+        ("the left", "0-5", "", "train"),
+        ("the right", "6-9", "2", "train"),
+        ("the left", "", "", "val"),
+    ]
+    assert not caplog.text
+
+
 def test_too_few_annotations_and_a_table_without_images_are_errors(tmp_path):
     with pytest.raises(ValueError, match="submit the masks of two or more"):
         annotated_rows(items_in(tmp_path / "data", 1), tmp_path / "text.csv")

@@ -12,6 +12,7 @@ from textdiff_monai.data.problems import DataError, listed
 from textdiff_monai.data.tables import read_table
 
 FINAL = "final"  # the tag under which viewers submit
+_SAID = ("text", "slices", "value")  # what a row says of its mask
 _logger = logging.getLogger(__name__)
 
 
@@ -35,14 +36,14 @@ def annotated_rows(
 ) -> list[dict[str, str]]:
     """Rows of a data set as a table: annotated images, the last by name for validation, with their sentences.
 
-    A mask with several sentences (wordings of the same) makes as many rows; one without gets an empty sentence. All
-    rows of an image are in one split.
+    A mask with several sentences (wordings of the same, or of other slices or numbers in the mask) makes as many rows;
+    one without gets an empty sentence. All rows of an image are in one split.
 
     Args:
         annotated: items with the paths ``image`` and ``label``, and a ``tag`` where an image has several masks.
         sentences: a table with the columns ``image`` and ``text``, where there is one, and ``tag`` to say which mask of
-            the image a sentence is of; "final", as viewers tag, where it is empty. Rows and images are matched by file
-            name, with or without its ending.
+            the image a sentence is of; "final", as viewers tag, where it is empty. ``slices`` and ``value`` are as in
+            any data set. Rows and images are matched by file name, with or without its ending.
         val_split: fraction of the images for validation; training and validation get one at least.
 
     Raises:
@@ -51,21 +52,22 @@ def annotated_rows(
     images = sorted({item["image"] for item in annotated})
     if len(images) < 2:
         raise ValueError(f"{len(images)} annotated images: submit the masks of two or more, to train and to validate")
-    texts, problems = dict[tuple[str, str], list[str]](), list[str]()
+    said, problems = dict[tuple[str, str], list[dict[str, str]]](), list[str]()
     for row in read_table(sentences, ("image", "text"), problems) if sentences.exists() else []:
         key = stem_of(row.cells["image"].replace("\\", "/")), row.cells.get("tag") or FINAL
-        texts.setdefault(key, []).append(row.cells["text"])
+        if row.cells["text"]:
+            said.setdefault(key, []).append({name: row.cells.get(name, "") for name in _SAID})
     if problems:
         raise DataError(sentences, problems)
     training = set(images[: min(max(round(len(images) * (1 - val_split)), 1), len(images) - 1)])
     rows, silent, several = list[dict[str, str]](), list[str](), list[str]()
     for item in sorted(annotated, key=lambda item: (item["image"], item.get("tag", FINAL))):
         name = stem_of(item["image"])
-        own = [text for text in texts.get((name, item.get("tag", FINAL)), []) if text]
+        own = said.get((name, item.get("tag", FINAL)), [])
         silent += [] if own else [name]
-        several += [name] if len(own) > 1 else []
-        split = "train" if item["image"] in training else "val"
-        rows += [{"image": item["image"], "mask": item["label"], "text": t, "split": split} for t in own or [""]]
+        several += [name] if len({(each["slices"], each["value"]) for each in own}) < len(own) else []
+        of = {"image": item["image"], "mask": item["label"], "split": "train" if item["image"] in training else "val"}
+        rows += [of | each for each in own or [dict.fromkeys(_SAID, "")]]
     if silent:
         _logger.warning(f"{len(silent)} of {len(rows)} masks have no sentence in {sentences}: {listed(silent)}")
     if several:

@@ -14,6 +14,8 @@ from typing import Any
 import monai.bundle
 import torch
 from fastapi import HTTPException
+from monailabel.datastore import dicom
+from monailabel.datastore.utils.convert import nifti_to_dicom_seg
 from monailabel.endpoints import infer as endpoint
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelException
@@ -25,18 +27,26 @@ from monailabel.utils.others.generic import device_list, name_to_device
 
 from textdiff_monai import __version__
 from textdiff_monai.apps.label.annotations import annotated_rows, submitted_masks
+from textdiff_monai.apps.label.segments import SegmentWriter
 from textdiff_monai.data.files import exchange, write_rows
+from textdiff_monai.language.reader import target_of
 from textdiff_monai.networks.recipe import read_recipe
 
 _logger = logging.getLogger(__name__)
 _LOSSLESS = (".png", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
-# MONAI Label logs whole requests under these names, sentences included.
-_TALKATIVE = ("endpoints.infer", "tasks.infer.basic_infer", "utils.async_tasks.task", "utils.async_tasks.utils")
-_REQUESTS = ("Infer Request", "Batch_infer request", "COMMAND::")
+# MONAI Label logs whole requests under these names, sentences included, and with annotations the patient's number.
+_TALKATIVE = (
+    *("datastore.dicom", "datastore.local", "endpoints.datastore", "endpoints.infer", "tasks.infer.basic_infer"),
+    *("utils.async_tasks.task", "utils.async_tasks.utils"),
+)
+_TOLD = (
+    *("Infer Request", "Batch_infer request", "COMMAND::"),
+    *("Saving Label for Image", "Label Info", "Input - Label Info", "Save Label params"),
+)
 
 
 class TextInferTask(BundleInferTask):
-    """The stock task, which shows ``text`` in the viewers' options.
+    """The stock task, which shows ``text``, and the ``slices`` that it is about, in the viewers' options.
 
     Viewers make a text field of every option that is a string. What is typed comes back as an entry of the request, and
     the bundle's transforms read it there: it never gets near the configuration, where a ``$`` would evaluate it.
@@ -44,7 +54,7 @@ class TextInferTask(BundleInferTask):
 
     def __init__(self, path: str, conf: dict[str, str]) -> None:
         super().__init__(path, conf)
-        self._config: dict[str, Any] = {"text": "", **self.config()}
+        self._config: dict[str, Any] = {"text": "", "slices": "", **self.config()}
         names = self.bundle_config.get_parsed_content("class_names")
         self.labels = {name.lower(): index for index, name in enumerate(names) if index}
 
@@ -67,7 +77,8 @@ class TextTrainTask(BundleTrainTask):
         self.runs, self.sentences = runs, sentences
 
     def config(self) -> dict[str, Any]:
-        return {"device": device_list(), "max_epochs": 50, "val_split": 0.2, "pretrained": True, "resume": False}
+        options = {"max_epochs": 50, "val_split": 0.2, "pretrained": True, "resume": False, "slices_per_volume": 0}
+        return {"device": device_list()} | options
 
     def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
         model, run = Path(self.bundle_path) / "models" / "model.pt", self._run_folder(bool(request.get("resume")))
@@ -89,6 +100,7 @@ class TextTrainTask(BundleTrainTask):
             "output_dir": str(run),
             "ckpt_dir": str(run),
             "max_epochs": _epochs_of(run) or int(request.get("max_epochs", 50)),
+            "slices_per_volume": int(request.get("slices_per_volume") or 0) or None,
             "device": str(torch.device(name_to_device(request.get("device")))),
             "resume": bool(request.get("resume")),
             "train#handlers": handlers,
@@ -122,7 +134,7 @@ class App(MONAILabelApp):
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         for name in _TALKATIVE:
-            logging.getLogger(f"monailabel.{name}").addFilter(_no_request)
+            logging.getLogger(f"monailabel.{name}").addFilter(_discreet)
         endpoint.json = _JsonObject
         self.bundles = sorted(path.parent for path in (Path(app_dir) / "model").glob("*/configs"))
         super().__init__(
@@ -133,6 +145,9 @@ class App(MONAILabelApp):
             description="Segmentation with the help of a sentence",
             version=__version__,
         )
+        names = {number: name for task in self._infers.values() for name, number in task.labels.items()}
+        endpoint.nifti_to_dicom_seg = SegmentWriter(nifti_to_dicom_seg, names, "AUTOMATIC")
+        dicom.nifti_to_dicom_seg = SegmentWriter(nifti_to_dicom_seg, names, "SEMIAUTOMATIC")
 
     def init_infers(self) -> dict[str, Any]:
         return {path.name: TextInferTask(str(path), self.conf) for path in self.bundles}
@@ -149,9 +164,10 @@ class App(MONAILabelApp):
 
     def infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
         """As in the stock app, but what the client got wrong is a 4xx that says so."""
-        for name in ("text", "model", "image", "device"):
+        expectations = {"text": "one sentence, as a string", "slices": 'a string such as "10-20"'}
+        for name in ("text", "slices", "model", "image", "device"):
             if not isinstance(request.get(name, ""), str | None):
-                expected = "one sentence, as a string" if name == "text" else "a string"
+                expected = expectations.get(name, "a string")
                 raise HTTPException(422, f"{name}: expected {expected}, got a {type(request[name]).__name__}")
         text, image, device = request.get("text"), request.get("image"), request.get("device")
         if request.get("model") not in self._infers:
@@ -160,7 +176,7 @@ class App(MONAILabelApp):
             raise HTTPException(
                 422, f"device: expected one of {', '.join(device_list())}"
             )  # which goes into the configuration
-        if not image or not (os.path.exists(image) or (datastore or self._datastore).get_image_uri(image)):
+        if not image or not (os.path.exists(image) or _is_there(image, datastore or self._datastore)):
             raise HTTPException(404, f"image: there is no {(image or '')[:100]!r} in the studies")
         _logger.info(f"Infer: {request['model']} on {image} with {len(text or '')} characters of text")
         try:
@@ -169,11 +185,21 @@ class App(MONAILabelApp):
             raise HTTPException(422, str(error)) from error
 
     def _download_dcmqi_tools(self) -> None:
-        """Never: the server contacts nothing but its studies. DICOM SEG needs ``itkimage2segimage`` on the PATH."""
+        """Never: the server contacts nothing but its studies, and dcmqi is installed with it."""
+
+
+def _is_there(image: str, datastore: Any) -> bool:
+    try:
+        return bool(datastore.get_image_uri(image))
+    except IndexError:  # so a DICOMweb server's says that it has no such series
+        return False
 
 
 class _JsonObject:
-    """Stands in for ``json`` where the server reads ``params``: what is no JSON object is a 422 there, not a 500."""
+    """Stands in for ``json`` where the server reads ``params``: what is no JSON object is a 422 there, not a 500.
+
+    A DICOM SEG is named by the sentence's target, unless ``label_info`` says how.
+    """
 
     dumps = staticmethod(json.dumps)
 
@@ -185,8 +211,10 @@ class _JsonObject:
             raise HTTPException(422, f"params: expected a JSON object; {error}") from error
         if not isinstance(read, dict):
             raise HTTPException(422, f"params: expected a JSON object, got {params[:20]!r}")
+        if read.get("label_info") is None:
+            read["label_info"] = [{"target": target_of(read["text"])}] if isinstance(read.get("text"), str) else []
         return read
 
 
-def _no_request(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(_REQUESTS)
+def _discreet(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_TOLD)

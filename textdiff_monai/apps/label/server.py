@@ -67,7 +67,7 @@ def serve(
     elif not (app / "main.py").is_file():
         raise FileExistsError(f"{app} exists and is not an app of this server; give another --app_dir")
     url = f"http://{host}:{port}"
-    _settle()
+    _settle(app)
     app_class()  # whatever is missing shows before the server starts
     print(_USAGE.format(url=url, studies=studies, app=app, model=MODEL), flush=True)
 
@@ -134,11 +134,16 @@ def _missing(*_: Any, **__: Any) -> None:
     raise ModuleNotFoundError("torchvision is not installed")
 
 
-def _settle() -> None:
-    """What MONAI Label reads from the environment when it is imported, unless the user has decided."""
+def _settle(app: Path) -> None:
+    """What MONAI Label reads from the environment when it is imported, unless the user has decided.
+
+    What comes from a DICOMweb server is kept in the app's folder.
+    """
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # dcmqi
     settings = {
         "HF_HUB_OFFLINE": "1",
         "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(_EXTENSIONS),
+        "MONAI_LABEL_DICOMWEB_CACHE_PATH": str(app / "studies"),
         "MONAI_LABEL_TRACKING_ENABLED": "false",
         "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",
     }

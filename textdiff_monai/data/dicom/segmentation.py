@@ -72,17 +72,24 @@ def _volume(frames: np.ndarray, space: Space, frame_of_reference: str | None) ->
 
 
 def _described(number: int, name: str) -> Any:
-    """A segment: named, coded by SNOMED CT where that has its name, and by whom it was found."""
+    """A segment: named, coded, and by whom it was found."""
     highdicom, pydicom = needed("highdicom", "dicom", "a DICOM SEG"), needed("pydicom", "dicom", "a DICOM SEG")
-    codes = pydicom.sr.codedict.codes
-    label = " ".join(name.replace("\\", " ").split())[:64].strip() or "target"
-    words = [word for word in label.lower().split() if word not in ("left", "right", "both")]
-    kind = getattr(codes.SCT, "".join(word.title() for word in words), None)
-    if kind is None:
-        kind = highdicom.sr.CodedConcept(hashlib.sha256(label.encode()).hexdigest()[:16], "99TEXTDIFF", label)
+    codes, (label, kind) = pydicom.sr.codedict.codes, label_of(name)
     found_by = highdicom.AlgorithmIdentificationSequence("TextDiff", codes.cid7162.ArtificialIntelligence, __version__)
     category = codes.SCT.AnatomicalStructure
     return highdicom.seg.SegmentDescription(number, label, category, kind, "AUTOMATIC", found_by)
+
+
+def label_of(name: str) -> tuple[str, Any]:
+    """What a segment of this name is called, and its code: of SNOMED CT where that has the name, else a private one."""
+    needed("pydicom", "dicom", "a DICOM SEG")
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    label = " ".join(name.replace("\\", " ").split())[:64].strip() or "target"
+    words = [word for word in label.lower().split() if word not in ("left", "right", "both")]
+    kind = getattr(codes.SCT, "".join(word.title() for word in words), None)
+    return label, kind or Code(hashlib.sha256(label.encode()).hexdigest()[:16], "99TEXTDIFF", label)
 
 
 def is_segmentation(path: Path) -> bool:
