@@ -69,7 +69,7 @@ def running(command, folder, url, **variables):
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
     server = Server(url, folder)
     try:
-        wait_for(lambda: process.poll() is not None or listens(url), 180)
+        wait_for(lambda: process.poll() is not None or listens(url), 600)
         assert process.poll() is None, server.log()
         yield server
     finally:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import monai.bundle
+import requests
 import torch
 from fastapi import HTTPException
 from monailabel.datastore import dicom
-from monailabel.datastore.utils.convert import nifti_to_dicom_seg
+from monailabel.datastore.utils.convert import dicom_to_nifti, nifti_to_dicom_seg
 from monailabel.endpoints import infer as endpoint
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelException
@@ -27,7 +28,7 @@ from monailabel.utils.others.generic import device_list, name_to_device
 
 from textdiff_monai import __version__
 from textdiff_monai.apps.label.annotations import annotated_rows, submitted_masks
-from textdiff_monai.apps.label.segments import SegmentWriter
+from textdiff_monai.apps.label.segments import SegmentReader, SegmentWriter
 from textdiff_monai.data.files import exchange, write_rows
 from textdiff_monai.language.reader import target_of
 from textdiff_monai.networks.recipe import read_recipe
@@ -148,6 +149,7 @@ class App(MONAILabelApp):
         names = {number: name for task in self._infers.values() for name, number in task.labels.items()}
         endpoint.nifti_to_dicom_seg = SegmentWriter(nifti_to_dicom_seg, names, "AUTOMATIC")
         dicom.nifti_to_dicom_seg = SegmentWriter(nifti_to_dicom_seg, names, "SEMIAUTOMATIC")
+        dicom.dicom_to_nifti = SegmentReader(dicom_to_nifti)
 
     def init_infers(self) -> dict[str, Any]:
         return {path.name: TextInferTask(str(path), self.conf) for path in self.bundles}
@@ -193,6 +195,9 @@ def _is_there(image: str, datastore: Any) -> bool:
         return bool(datastore.get_image_uri(image))
     except IndexError:  # so a DICOMweb server's says that it has no such series
         return False
+    except requests.HTTPError as error:
+        fix = "ask whoever runs it; Orthanc needs its plugin orthanc-gdcm for compressed pixels"
+        raise HTTPException(502, f"the archive did not give the series; {fix}") from error
 
 
 class _JsonObject:

@@ -1,13 +1,19 @@
-"""DICOM SEG for viewers and archives: by MONAI Label's own writer, with the segments named and coded."""
+"""DICOM SEG to and from viewers and archives, by MONAI Label's own means, which this mends where they fail."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
+import pydicom_seg
+import SimpleITK
 from fastapi import HTTPException
 from monai.transforms import LoadImage
 
@@ -15,6 +21,7 @@ from textdiff_monai import __version__
 from textdiff_monai.data.dicom.segmentation import label_of
 
 TOOL = "itkimage2segimage"  # of dcmqi, which MONAI Label calls
+_logger = logging.getLogger(__name__)
 
 
 class SegmentWriter:
@@ -77,3 +84,41 @@ class SegmentWriter:
 
 def _coded(value: str, scheme: str, meaning: str) -> dict[str, str]:
     return {"CodeValue": value, "CodingSchemeDesignator": scheme, "CodeMeaning": meaning}
+
+
+class SegmentReader:
+    """Stands in for MONAI Label's ``dicom_to_nifti``, which leaves out the slices of a DICOM SEG that are empty.
+
+    Args:
+        read: that function.
+    """
+
+    def __init__(self, read: Callable[..., str]) -> None:
+        self.read = read
+
+    def __call__(self, series_dir: str, is_seg: bool = False) -> str | None:
+        """Turn a series into NIfTI.
+
+        Args:
+            series_dir: its folder; of a DICOM SEG, where the store keeps labels: ``STORE/labels/TAG/SERIES``.
+            is_seg: whether it is one.
+
+        Returns:
+            The path of a new file; a DICOM SEG on the grid of its image, ``STORE/IMAGE.nii.gz``, or None, with a
+            warning, where it makes no mask.
+        """
+        if not is_seg:
+            return self.read(series_dir)
+        folder = Path(series_dir)
+        try:
+            found = pydicom.dcmread(next(folder.iterdir()))
+            image = folder.parents[2] / f"{found.ReferencedSeriesSequence[0].SeriesInstanceUID}.nii.gz"
+            mask = pydicom_seg.MultiClassReader().read(found).image
+            laid = SimpleITK.Resample(mask, SimpleITK.ReadImage(str(image)), interpolator=SimpleITK.sitkNearestNeighbor)
+        except (ValueError, RuntimeError, AttributeError) as error:
+            _logger.warning(f"The DICOM SEG {folder.name} makes no mask ({error}); it is left out")
+            return None
+        handle, path = tempfile.mkstemp(".nii.gz")
+        os.close(handle)
+        SimpleITK.WriteImage(SimpleITK.Cast(laid, SimpleITK.sitkUInt8), path)
+        return path
