@@ -49,7 +49,9 @@ def place(tmp_path_factory, data_folder, unet_folder):
     """Where the README's placeholders lie; what one command writes the next ones find."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "bundle").symlink_to(ROOT / "bundle")
-    names = {name: str(folder / name) for name in ("RUN", "PRETRAINED", "PREDICTIONS", "COMPARED", "SEGMENTED")}
+    names = {
+        name: str(folder / name) for name in ("RUN", "PRETRAINED", "PREDICTIONS", "COMPARED", "FITTED", "SEGMENTED")
+    }
     image = folder / "xray.png"
     Image.open(next((data_folder / "images").iterdir())).save(image)
     return folder, names | {
@@ -125,7 +127,9 @@ def _run_verb(words, options, monkeypatch):
             monkeypatch.setitem(fetch.FETCHERS, name, lambda target: target)
     if verb == "compare":
         words = [*words, "--seeds", "1", "--iterations", "2", "--labelled", "2"]
-    if verb == "compare" or "--checkpoint" in words:  # the shipped head comes with the shipped encoders
+    if verb == "fit":
+        words = [*words, "--max_epochs", "1", "--read_text", "True"]
+    if verb in ("compare", "fit") or "--checkpoint" in words:  # the shipped head comes with the shipped encoders
         given = {word[2:] for word in words if word.startswith("--")}
         for name, value in options.items():
             words += [f"--{name}", value] if name not in given else []

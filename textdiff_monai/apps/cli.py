@@ -26,6 +26,7 @@ VERBS = {
     "targets": "textdiff_monai.apps.targets:targets",
     "recipe": "textdiff_monai.apps.recipe:recipe",
     "check": "textdiff_monai.apps.check:check",
+    "fit": "textdiff_monai.apps.fit:fit",
     "report": "textdiff_monai.apps.report.report:report",
     "compare": "textdiff_monai.apps.compare:compare",
     "reword": "textdiff_monai.apps.reword:reword",

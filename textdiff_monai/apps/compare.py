@@ -9,7 +9,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import monai.bundle
 import torch
 from diffusers import UNet2DModel
 
@@ -17,6 +16,7 @@ from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.apps.charts import labels_curves
 from textdiff_monai.apps.comparison import shown, table_of
 from textdiff_monai.apps.overrides import overrides
+from textdiff_monai.apps.workflow import config_files, run_bundle, same_settings
 from textdiff_monai.data.files import read_rows, write_rows, written_file, written_whole
 from textdiff_monai.data.items import draw_labelled
 from textdiff_monai.data.layouts import load_datalist
@@ -80,13 +80,15 @@ def compare(
         if unknown := set(given) - set(known):
             raise ValueError(f"{name} {sorted(unknown)}: expected some of {', '.join(known)}")
     captions = ["own", *(kind for kind in captions if kind != "own")]
-    options = overrides(options, _files([]), compare, ("training", "run"))
+    options = overrides(options, config_files(), compare, ("training", "run"))
     root, dataset_dir = Path(folder).resolve(), Path(dataset_dir).resolve()
     trained = backbone or f"{bundle_root()}/models/diffusion_unet"
     training = load_datalist(dataset_dir, "train", options.get("columns"))
     unit = options.get("count", "images")
     draw_labelled(training, max(labelled), unit=unit)  # an error before any work
-    _same_comparison(root, {"dataset": dataset_dir, "iterations": iterations, "backbone": trained, **options})
+    same_settings(
+        root, "comparison", {"dataset": dataset_dir, "iterations": iterations, "backbone": trained, **options}
+    )
     untrained = root / "random_unet"
     if not untrained.exists():
         random_backbone(trained, untrained)
@@ -123,7 +125,7 @@ def compare(
         row = {"network": network, "labelled": count, "seed": seed, "iterations": epochs * len(drawn)}
         row["seconds"] = before["own"]["seconds"] if before else _timed(overlays, settings)
         for kind in left:
-            _run_bundle("run", [*overlays, "evaluate.json"], settings | {"captions": kind})
+            run_bundle("run", [*overlays, "evaluate.json"], settings | {"captions": kind})
             metrics = json.loads((report_of(place, kind) / "metrics.json").read_text())
             figures = {name: metrics[name] for name in ("mean_dice", "mean_iou", "dataset_dice")}
             done.append({**row, "captions": kind, **figures})
@@ -146,30 +148,10 @@ def _key(row: Mapping[str, Any]) -> tuple[str, int, int]:
     return row["network"], int(row["labelled"]), int(row["seed"])
 
 
-def _same_comparison(root: Path, settings: Mapping[str, Any]) -> None:
-    """A folder holds runs of one comparison: figures of other options do not belong into one table."""
-    path, now = root / "settings.json", json.loads(json.dumps(settings, default=str))
-    if path.exists() and (before := json.loads(path.read_text())) != now:
-        names = sorted(name for name in before.keys() | now if before.get(name) != now.get(name))
-        told = ", ".join(f"{name} {before.get(name)} (here {now.get(name)})" for name in names)
-        raise ValueError(f"{root} holds a comparison with {told}; go on with what it began with, or choose another")
-    with written_file(path) as partial:
-        partial.write_text(json.dumps(now, indent=2) + "\n")
-
-
 def _timed(overlays: Sequence[str], settings: Mapping[str, Any]) -> float:
     start = time.monotonic()
-    _run_bundle("training", overlays, settings)
+    run_bundle("training", overlays, settings)
     return time.monotonic() - start
-
-
-def _run_bundle(run_id: str, overlays: Sequence[str], options: Mapping[str, Any]) -> None:
-    given = {name: "$None" if value is None else value for name, value in options.items()}  # MONAI drops None
-    monai.bundle.run(run_id, config_file=_files(overlays), **given)
-
-
-def _files(overlays: Sequence[str]) -> list[str]:
-    return [f"{bundle_root()}/configs/{name}" for name in ("train.json", *overlays)]
 
 
 def _measured(root: Path, wanted: Any, seeds: int, done: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import monai.bundle
-
-from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.apps.demo_tasks import TASKS, Task
 from textdiff_monai.apps.report.report import report
 from textdiff_monai.apps.story import tell
+from textdiff_monai.apps.workflow import config_files, run_bundle
 from textdiff_monai.data.files import read_rows, write_rows
 
 SIDE = 128
@@ -92,7 +90,7 @@ def demo(
 
 def _train(options: dict[str, Any]) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training"]
-    command += ["--config_file", f"{bundle_root()}/configs/train.json"]
+    command += ["--config_file", *config_files()]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
     print(" ".join(command), flush=True)
@@ -100,9 +98,8 @@ def _train(options: dict[str, Any]) -> None:
 
 
 def _evaluate(report: Path, options: dict[str, Any], captions: str, data: Path) -> float:
-    files = [f"{bundle_root()}/configs/{config}.json" for config in ("train", "evaluate")]
     changed = {"captions": captions, "report_dir": str(report), "dataset_dir": str(data)}
-    monai.bundle.run("run", config_file=files, **options | changed)
+    run_bundle("run", ["evaluate.json"], options | changed)
     return float(json.loads((report / "metrics.json").read_text())["mean_dice"])
 
 

@@ -16,14 +16,12 @@ import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.data.alignment import apart
-from textdiff_monai.data.items import SPLITS
+from textdiff_monai.data.items import SPLITS, patient_of
 from textdiff_monai.data.masks import class_indices, open_mask
 from textdiff_monai.data.names import stem_of
 from textdiff_monai.data.problems import DataError, listed
 from textdiff_monai.data.readers import open_scan
 from textdiff_monai.data.scan import Picture, Scan, slice_numbers
-
-_PATIENT = ("patient", "patient_id", "subject", "subject_id")
 
 
 @dataclass
@@ -135,8 +133,7 @@ def _shared_patients(items: Sequence[Mapping[str, Any]]) -> list[str]:
     """An image of each patient who is in several splits; who it is stays in the table."""
     first, shared = dict[str, Mapping[str, Any]](), dict[str, str]()
     for item in items:
-        patient = next((str(item[name]) for name in _PATIENT if item.get(name)), "")
-        if patient and first.setdefault(patient, item).get("split") != item.get("split"):
+        if (patient := patient_of(item)) and first.setdefault(patient, item).get("split") != item.get("split"):
             shared.setdefault(patient, str(item["image"]))
     return list(shared.values())
 

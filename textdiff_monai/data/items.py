@@ -17,6 +17,7 @@ SPLITS = {"train": "Train_Folder", "val": "Val_Folder", "test": "Test_Folder"}
 SPLIT_NAMES = {**{split: split for split in SPLITS}, "valid": "val", "validation": "val"}
 SPLIT_NAMES |= {"training": "train", "testing": "test"}
 _LONGEST = 200  # bytes of a name, of 255 that file systems allow: results add to it
+_PATIENT = ("patient", "patient_id", "subject", "subject_id")
 _KEYS = ("image", "label", "text", "id", "split", "mask")
 
 
@@ -143,6 +144,11 @@ def _told_apart(paths: Mapping[str, PurePath]) -> dict[str, str]:
         if len({name.casefold() for name in names.values()}) == len(names):
             return names
     return {image: "_".join(path.parts).replace(".", "_") for image, path in paths.items()}
+
+
+def patient_of(item: Mapping[str, Any]) -> str:
+    """Whose image it is, by a column ``patient`` or ``subject``; "" where nothing says so."""
+    return next((str(item[name]) for name in _PATIENT if item.get(name)), "")
 
 
 def draw_labelled(

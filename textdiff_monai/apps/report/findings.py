@@ -78,6 +78,7 @@ def findings_of(run: Path, split: str) -> dict[str, Any]:
         "verdict": _verdict(readings),
         "history": read_rows(run / "history.csv"),
         "calibration": _calibration(run / split / "calibration.json"),
+        "fit": _fit(run / "fit.json"),
         "columns": [in_words(name) for name in columns] + [f"Dice {name}" for name in others],
         "cases": rows,
         "pictures": pictures,
@@ -96,6 +97,21 @@ def _evaluation(folder: Path) -> dict[str, Any]:
 
 def _calibration(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _fit(path: Path) -> dict[str, Any] | None:
+    """What ``textdiff fit`` chose, in words."""
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    for choice in found["choices"]:
+        told = ", ".join(f"{name} {json.dumps(value)}" for name, value in choice["options"].items())
+        choice["chosen"] = told or "as train.json has it"
+    for trial in found["trials"]:
+        tried = trial["mean_dice"] is not None
+        trial["mean"] = f"{trial['mean_dice']:.3f}" if tried else "no time left to try"
+        trial["range"] = _range(trial["low"], trial["high"])
+    return found
 
 
 def _figures(metrics: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -1,0 +1,102 @@
+"""One command: what it chose is what ran, is told, and can be had again."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import monai.bundle
+import pytest
+import torch
+
+from textdiff_monai import DataError, bundle_root
+from textdiff_monai.apps.fit import fit
+from textdiff_monai.data.files import read_rows
+
+
+@pytest.fixture
+def options(bert_folder, unet_folder):
+    return {
+        "backbone": str(unet_folder),
+        "text_encoder": str(bert_folder),
+        "blocks": [1, 3],
+        "head": {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": [8, 8]},
+        "resize": 32,
+        "max_epochs": 2,
+        "heads": 1,
+    }
+
+
+def test_what_was_chosen_is_told_repeats_the_weights_and_is_not_chosen_anew(options, data_folder, tmp_path, capsys):
+    page = fit(data_folder, tmp_path / "run", minutes=0.5, **options).read_text()
+    root = tmp_path / "run"
+    found = json.loads((root / "fit.json").read_text())
+    rows = read_rows(root / "trials" / "trials.csv")
+    assert {(row["candidate"], row["fold"]) for row in rows} >= {("default", "0"), ("default", "1")}
+    assert [trial["candidate"] for trial in found["trials"]] == ["default", "silent", "one step"]
+    assert found["trials"][0]["mean_dice"] == pytest.approx(
+        sum(float(row["mean_dice"]) for row in rows if row["candidate"] == "default") / 2, abs=1e-5
+    )
+    tested = {Path(case["image"]).name for path in root.glob("trials/*/cases.csv") for case in read_rows(path)}
+    assert tested == {"0.png", "1.png", "2.png", "3.png"}  # the training rows, none of validation or test
+    for choice in found["choices"]:
+        assert re.sub("&#39;", "'", page).count(choice["why"]) == 1
+    assert "What was chosen, and why" in page
+    assert (root / "test" / "metrics.json").exists()
+    assert "temperature" in json.loads((root / "test" / "calibration.json").read_text())
+
+    weights = torch.load(root / "model.pt", weights_only=True)
+    files = [f"{bundle_root()}/configs/train.json", str(root / "train.json")]
+    again = {name: str(tmp_path / "again") for name in ("output_dir", "ckpt_dir")}
+    monai.bundle.run("training", config_file=files, **again)
+    repeated = torch.load(tmp_path / "again" / "model.pt", weights_only=True)
+    recipe = "recipe._extra_state"  # has the temperature, which came afterwards
+    assert weights.keys() == repeated.keys()
+    assert all(torch.equal(value, repeated[name]) for name, value in weights.items() if name != recipe)
+
+    (root / "report.html").unlink()
+    capsys.readouterr()
+    assert fit(data_folder, root, minutes=0.5, **options).exists()
+    printed = capsys.readouterr().out
+    assert "Trying" not in printed
+    assert "Testing 4 items of test" in printed
+    with pytest.raises(ValueError, match=r"holds a fit with minutes 0.5 \(here 1\)"):
+        fit(data_folder, root, minutes=1, **options)
+
+
+def test_trials_that_were_made_are_not_made_again(options, data_folder, tmp_path):
+    options |= {"steps": [50], "read_text": True}
+    fit(data_folder, tmp_path / "run", minutes=0.5, **options)
+    before = read_rows(tmp_path / "run" / "trials" / "trials.csv")
+    for name in ("train.json", "last.pt"):
+        (tmp_path / "run" / name).unlink()
+    fit(data_folder, tmp_path / "run", minutes=0.5, **options)
+    assert read_rows(tmp_path / "run" / "trials" / "trials.csv")[: len(before)] == before
+
+
+def test_what_cannot_be_fitted_is_refused_before_any_work(options, data_folder, tmp_path):
+    rows = (data_folder / "text.csv").read_text().splitlines()
+
+    def table(name, *kept):
+        lines = [
+            re.sub("^([0-9]).png,([0-9]).png", rf"{data_folder}/images/\1.png,{data_folder}/masks/\2.png", row)
+            for row in rows
+            if row.endswith((*kept, "split"))
+        ]
+        (tmp_path / name).write_text("\n".join(lines))
+        return tmp_path / name
+
+    with pytest.raises(DataError, match="nothing to test with; write test"):
+        fit(table("train.csv", "train"), tmp_path / "run", **options)
+    with pytest.raises(DataError, match="nothing to train on; write train"):
+        fit(table("test.csv", "test"), tmp_path / "run", **options)
+    with pytest.raises(DataError, match="does not exist"):
+        fit(tmp_path / "nowhere", tmp_path / "run", **options)
+    with pytest.raises(ValueError, match="--output_dir is what fit decides"):
+        fit(data_folder, tmp_path / "run", output_dir="elsewhere", **options)
+    with pytest.raises(ValueError, match="did you mean --resize"):
+        fit(data_folder, tmp_path / "run", **options, resise=3)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(FileExistsError, match="holds something else than a fit"):
+        fit(data_folder, tmp_path, **options)

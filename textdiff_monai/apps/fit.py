@@ -1,0 +1,100 @@
+"""``textdiff fit``: from labelled images to a trained network and a page that says how good it is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from textdiff_monai.apps.check import check
+from textdiff_monai.apps.overrides import overrides
+from textdiff_monai.apps.plan import plan
+from textdiff_monai.apps.report.report import report
+from textdiff_monai.apps.workflow import config_files, run_bundle, same_settings
+from textdiff_monai.data.files import written_file
+from textdiff_monai.data.items import draw_labelled
+from textdiff_monai.data.layouts import load_datalist
+from textdiff_monai.data.problems import DataError
+
+_OURS = ("output_dir", "ckpt_dir", "resume")
+_CHECKED = ("num_classes", "columns", "mask_colours", "text_encoder", "plane")
+
+
+def fit(
+    dataset_dir: str | Path,
+    run: str | Path,
+    minutes: float = 10,
+    backbones: Sequence[str] = (),
+    **options: Any,
+) -> Path:
+    """Check, choose, train, calibrate, evaluate and report, in about so many minutes.
+
+    Size and tiles are chosen by the sizes of images and targets; blocks, time steps, backbone and whether sentences are
+    read by a short cross-validation on training images; epochs, views and heads by what the time allows. What was
+    chosen and why stands in run/fit.json and in the report; run/train.json is an overlay that repeats the training:
+    python -m monai.bundle run training --config_file "['bundle/configs/train.json','run/train.json']".
+    Once stopped, the same command goes on.
+
+    Args:
+        dataset_dir: a data set as `check` takes it, with images to test with: of the split test, or else val.
+        run: the folder; gets report.html, fit.json, train.json, trials/, and what training and evaluation write.
+        minutes: a bound to plan by, as fast as the machine is during the trials.
+        backbones: further frozen UNets to try beside the bundle's, such as PRETRAINED/diffusion_unet.
+        options: of train.json, such as --num_labelled 24; what is given is not chosen.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        UsageError: for options that train.json does not have.
+        DataError: listing what is wrong with the data.
+        ValueError: for a folder that holds a fit with other options.
+        FileExistsError: for one that holds something else.
+    """
+    start, root, dataset_dir = time.monotonic(), Path(run).resolve(), Path(dataset_dir).resolve()
+    if taken := [name for name in _OURS if name in options]:
+        raise ValueError(f"--{taken[0]} is what fit decides: everything goes into its folder")
+    options = overrides(options, config_files(), fit, ("training", "run"))
+    check(dataset_dir, **{name: options[name] for name in _CHECKED if name in options})
+    items = load_datalist(dataset_dir, columns=options.get("columns"))
+    held = {split: sum(item["split"] == split for item in items) for split in ("val", "test")}
+    split = "test" if held["test"] else "val"
+    training = [item for item in items if item["split"] == "train"]
+    for needed, name, use in ((held[split], "test", "test with"), (len(training), "train", "train on")):
+        if not needed:
+            raise DataError(
+                dataset_dir, [f"{dataset_dir}: has nothing to {use}; write {name} in the split of some rows"]
+            )
+    drawn = draw_labelled(training, options.get("num_labelled"), options.get("seed", 0), options.get("count", "images"))
+    if root.exists() and any(root.iterdir()) and not (root / "settings.json").exists():
+        raise FileExistsError(f"{root} holds something else than a fit; choose another folder")
+    same_settings(root, "fit", {"dataset": dataset_dir, "minutes": minutes, "backbones": backbones, **options})
+    if not (root / "train.json").exists():
+        found = plan(root / "trials", drawn, held, minutes * 60 - (time.monotonic() - start), backbones, options)
+        own = {"dataset_dir": str(dataset_dir), "output_dir": str(root), "ckpt_dir": str(root)}
+        _write(root, "fit.json", found.report)
+        _write(root, "train.json", own | found.options)
+    chosen = json.loads((root / "train.json").read_text())
+    print(f"\nTraining: {chosen['max_epochs']} epochs; {_spent(start, minutes)}", flush=True)
+    run_bundle("training", [root / "train.json"], {"resume": (root / "last.pt").exists()})
+    laid: list[str | Path] = [root / "train.json", "evaluate.json"]
+    if held["val"]:
+        print(f"\nCalibrating on {held['val']} validation items; {_spent(start, minutes)}", flush=True)
+        run_bundle("run", [*laid, "calibrate.json"], {})
+    for captions in ("own", "none") if chosen.get("read_text", True) else ("own",):
+        told = "" if captions == "own" else " without their sentences"
+        print(f"\nTesting {held[split]} items of {split}{told}; {_spent(start, minutes)}", flush=True)
+        run_bundle("run", laid, {"split": split, "captions": captions})
+    print(f"\nDone; {_spent(start, minutes)}")
+    return report(root, split=split)
+
+
+def _write(root: Path, name: str, content: Mapping[str, Any]) -> None:
+    with written_file(root / name) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _spent(start: float, minutes: float) -> str:
+    return f"{(time.monotonic() - start) / 60:.1f} of {minutes:g} minutes are gone"

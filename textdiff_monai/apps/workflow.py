@@ -1,0 +1,58 @@
+"""Runs of the bundle's configurations from a verb, in this process, and folders that hold runs of one kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import BundleWorkflow, create_workflow
+
+from textdiff_monai.apps.bundle import bundle_root
+from textdiff_monai.data.files import written_file
+
+
+def config_files(overlays: Sequence[str | Path] = ()) -> list[str]:
+    """``train.json`` and what is laid over it: names of the bundle's configurations, or absolute paths of others."""
+    configs = Path(bundle_root()) / "configs"
+    return [str(configs / name) for name in ("train.json", *overlays)]
+
+
+def prepared_run(run_id: str, overlays: Sequence[str | Path], options: Mapping[str, Any]) -> BundleWorkflow:
+    """A run as ``python -m monai.bundle run`` would make it, not yet started.
+
+    Args:
+        run_id: what is run, "training" or "run".
+        overlays: over ``train.json``, as :func:`config_files` takes them.
+        options: of the configurations.
+    """
+    given = {name: "$None" if value is None else value for name, value in options.items()}  # MONAI drops None
+    return create_workflow(config_file=config_files(overlays), run_id=run_id, **given)
+
+
+def run_bundle(run_id: str, overlays: Sequence[str | Path], options: Mapping[str, Any]) -> None:
+    """What :func:`prepared_run` prepares, to its end."""
+    workflow = prepared_run(run_id, overlays, options)
+    workflow.run()
+    workflow.finalize()
+
+
+def same_settings(root: Path, what: str, settings: Mapping[str, Any]) -> None:
+    """A folder holds work of one kind: figures of other options do not belong beside it.
+
+    Args:
+        root: gets ``settings.json``, with the first.
+        what: it holds, such as "comparison".
+        settings: of now.
+
+    Raises:
+        ValueError: naming the settings that are others.
+    """
+    path, now = root / "settings.json", json.loads(json.dumps(settings, default=str))
+    if path.exists() and (before := json.loads(path.read_text())) != now:
+        names = sorted(name for name in before.keys() | now if before.get(name) != now.get(name))
+        told = ", ".join(f"{name} {before.get(name)} (here {now.get(name)})" for name in names)
+        raise ValueError(f"{root} holds a {what} with {told}; go on with what it began with, or choose another")
+    with written_file(path) as partial:
+        partial.write_text(json.dumps(now, indent=2) + "\n")
