@@ -222,4 +222,7 @@ def test_monai_gets_arrays_and_metadata_as_of_its_own_readers(tmp_path):
     assert meta["spatial_shape"].tolist() == [WIDTH, HEIGHT, 1]
     np.testing.assert_array_equal(meta["original_affine"], LPS)
     np.testing.assert_allclose(meta["affine"] @ [2, 3, 0, 1], LPS @ [3, 2, 0, 1])
-    assert reader.get_data(reader.read((save(tmp_path / "a.png", GRAY),)))[1] == {"original_channel_dim": -1}
+    assert reader.get_data(reader.read((save(tmp_path / "a.png", GRAY),)))[1] == {
+        "original_channel_dim": -1,
+        "slices": "",
+    }
