@@ -421,7 +421,7 @@ def test_what_training_evaluation_and_inference_share_is_the_same_in_each():
     train, evaluate, inference = (
         json.loads((CONFIGS / name).read_text()) for name in ("train.json", "evaluate.json", "inference.json")
     )
-    facts = {"encoders", "words", "targets", "centres", "radius", "figures", "temperature"}
+    facts = {"encoders", "words", "targets", "centres", "radius", "figures", "temperature", "least_presence"}
     newer = {"plane", "neighbours", "heads"}  # than some heads
     known = read_recipe(BUNDLE / "models" / "model.pt").keys() - facts - newer
     for name in known:
@@ -434,7 +434,8 @@ def test_what_training_evaluation_and_inference_share_is_the_same_in_each():
     own = {"imports", "bundle_root", "dataset_dir", "output_dir", "initialize", "run", "datalist", "recipe"}
     for name in (train.keys() & inference.keys()) - own - known - newer:
         assert train[name] == inference[name], name
-    assert train["validate"]["inferer"] | {"temperature": "@temperature"} == inference["inferer"]
+    calibrated = {"temperature": "@temperature", "least_presence": "@least_presence"}
+    assert train["validate"]["inferer"] | calibrated == inference["inferer"]
 
 
 def test_metadata_names_its_version_and_the_packages():

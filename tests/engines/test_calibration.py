@@ -8,7 +8,7 @@ import pytest
 import torch
 from ignite.engine import Engine
 
-from textdiff_monai import Calibrate, CalibrationReport, ExpectedDice, PresenceAUC, TextInferer, read_recipe
+from textdiff_monai import Calibrate, CalibrationReport, ExpectedDice, TextInferer, read_recipe
 
 
 def evaluation(temperature, *handlers):
@@ -40,6 +40,29 @@ def test_a_temperature_is_fitted_and_kept_in_the_checkpoint(network, tmp_path):
     assert network.recipe.facts["temperature"] == known["temperature"]
 
 
+def test_masks_less_sure_than_those_that_are_there_are_left_out(network, tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save(network.state_dict(), path)
+    there, absent = torch.zeros(2, 8, 8), torch.zeros(2, 8, 8)
+    there[1, :4], absent[1, :2] = 3.0, 1.0  # sure of one half, less sure of a quarter
+    truth = torch.zeros(8, 8)
+    nothing = torch.stack([1 - truth, truth])
+    truth[:4] = 1
+    items = [
+        {"logits": there, "label": torch.stack([1 - truth, truth])},
+        {"logits": absent, "label": nothing},
+    ]
+    engine = Engine(lambda engine, batch: [items[batch]])
+    Calibrate(str(path)).attach(engine)
+    engine.run(range(2))
+    least = read_recipe(path)["least_presence"]
+    assert least == pytest.approx(torch.sigmoid(torch.tensor(3.0)).item())
+    inferer = TextInferer(read_text=False, least_presence=least)
+    masks = inferer(torch.zeros(2, 3, 8, 8), lambda images: torch.stack([there, absent])).argmax(1)
+    assert masks[0].equal(truth.long())
+    assert not masks[1].any()
+
+
 def test_the_report_has_the_error_with_and_without_the_temperature(tmp_path):
     evaluation(1.0, CalibrationReport(str(tmp_path), temperature=3.0))
     report = json.loads((tmp_path / "calibration.json").read_text())
@@ -67,9 +90,3 @@ def test_the_expected_dice_is_that_of_probabilities_that_come_true():
     expected = [2 * 1.7 / (1.8 + 2), 0.8]
     assert metric.get_buffer().flatten().tolist() == pytest.approx(expected)
     assert metric.aggregate().item() == pytest.approx(sum(expected) / 2)
-
-
-def test_presence_is_told_by_the_highest_probability():
-    items = [([0.9, 0.1], [1, 0]), ([0.4, 0.1], [0, 1]), ([0.6, 0.1], [0, 0]), ([0.3, 0.3], [0, 0])]
-    assert scored(PresenceAUC(), *items).aggregate().item() == pytest.approx(3 / 4)
-    assert torch.isnan(scored(PresenceAUC(), items[0]).aggregate())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from textdiff_monai.statistics.calibration import Reliability, area_under_roc, fit_temperature
+from textdiff_monai.statistics.calibration import Reliability, area_under_roc, fit_temperature, least_presence
 
 
 def drawn(temperature, count=200_000):
@@ -48,3 +48,16 @@ def test_the_area_counts_pairs_in_order():
     scores, positive = np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False])
     assert area_under_roc(scores, positive) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
     assert np.isnan(area_under_roc(scores, np.ones(4, bool)))
+
+
+def test_masks_are_left_out_as_long_as_they_cost_little():
+    presence = np.array([0.9, 0.6, 0.7, 0.8, 0.95, 0.75])
+    dice = np.array([0.8, 0.02, np.nan, 0.5, 0.9, np.nan])
+    assert least_presence(presence, dice, cost=0.01) == 0.8  # what is less costs 0.02 / 4
+    assert least_presence(presence, dice, cost=0.001) == 0.6
+    assert least_presence(presence, dice, cost=1) == 0.95
+
+
+@pytest.mark.parametrize("dice", [[0.8, 0.9], [np.nan, np.nan]])
+def test_without_absent_targets_or_present_ones_no_mask_is_left_out(dice):
+    assert least_presence(np.array([0.9, 0.6]), np.array(dice), cost=0.01) == 0

@@ -15,24 +15,29 @@ from monai.metrics import CumulativeIterationMetric  # type: ignore[attr-defined
 from torch import Tensor
 
 from textdiff_monai.data.files import written_file
+from textdiff_monai.engines.presence import presence
 from textdiff_monai.networks.recipe import add_facts
-from textdiff_monai.statistics.calibration import Reliability, area_under_roc, fit_temperature
+from textdiff_monai.statistics.calibration import Reliability, fit_temperature, least_presence
 
 
 class Calibrate:
-    """After an evaluation, fits one temperature to its logits and writes it into the checkpoint.
+    """After an evaluation, fits a temperature and a least presence and writes both into the checkpoint.
 
-    Inference divides logits by it: masks stay, probabilities say how often they are right. The evaluator's output has
-    ``logits`` (classes, ...), not yet divided, and ``label``, one-hot.
+    Inference divides logits by the temperature: masks stay, probabilities say how often they are right. It leaves out a
+    mask whose presence (:func:`~textdiff_monai.engines.presence.presence`) is less, so that a sentence about something
+    absent finds nothing; see :func:`~textdiff_monai.statistics.calibration.least_presence`. The evaluator's output has
+    ``logits`` (classes, ...), as trained, and ``label``, one-hot.
 
     Args:
         checkpoint: the evaluated one.
-        pixels: of each image that are looked at, drawn at random.
+        pixels: of each image that the temperature is fitted to, drawn at random.
+        cost: how much of the mean Dice of targets that are there may be lost to masks left out.
     """
 
-    def __init__(self, checkpoint: str, pixels: int = 20000) -> None:
-        self.checkpoint, self.pixels = checkpoint, pixels
+    def __init__(self, checkpoint: str, pixels: int = 20000, cost: float = 0.01) -> None:
+        self.checkpoint, self.pixels, self.cost = checkpoint, pixels, cost
         self._logits, self._truth = list[np.ndarray](), list[np.ndarray]()
+        self._presence, self._dice = list[float](), list[float]()
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
@@ -43,12 +48,17 @@ class Calibrate:
             drawn = np.random.default_rng(len(self._truth)).permutation(len(truth))[: self.pixels]
             self._logits.append(logits.numpy()[:, drawn].T)
             self._truth.append(truth.numpy()[drawn])
+            found, there = logits.argmax(0) > 0, truth > 0
+            self._presence.append(float(presence(logits)))
+            self._dice.append(float(2 * (found & there).sum() / (found.sum() + there.sum())) if there.any() else np.nan)
 
     def fit(self, engine: Engine) -> None:
         temperature = fit_temperature(np.concatenate(self._logits), np.concatenate(self._truth))
+        least = least_presence(np.array(self._presence), np.array(self._dice), self.cost)
         if idist.get_rank() == 0:
-            add_facts(self.checkpoint, temperature=temperature)
-        engine.logger.info(f"temperature {temperature:.3g}, written into {self.checkpoint}")
+            add_facts(self.checkpoint, temperature=temperature, least_presence=least)
+        told = f"temperature {temperature:.3g}, least presence {least:.3g}"
+        engine.logger.info(f"{told}, written into {self.checkpoint}")
 
 
 class CalibrationReport:
@@ -96,24 +106,6 @@ class ExpectedDice(CumulativeIterationMetric):
     def aggregate(self, reduction: Any = None) -> Tensor:
         """The mean over items."""
         return self.get_buffer().mean()  # type: ignore[union-attr]
-
-
-class PresenceAUC(CumulativeIterationMetric):
-    """Whether the highest foreground probability tells items whose target is there from those where it is not.
-
-    The area under the ROC curve, NaN where all are there, or none.
-    """
-
-    def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:  # type: ignore[override]
-        """Logits (1, classes, ...) and one-hot truth; returns (1, 1, 2): the score, and whether it is there."""
-        assert y is not None
-        score = 1 - y_pred.float().softmax(1)[:, 0].min()
-        return torch.stack([score, (y[:, 1:] > 0).any().float()]).reshape(1, 1, 2)
-
-    def aggregate(self, reduction: Any = None) -> Tensor:
-        """A scalar."""
-        scores, present = np.asarray(self.get_buffer().cpu()).reshape(-1, 2).T  # type: ignore[union-attr]
-        return torch.tensor(area_under_roc(scores, present > 0))
 
 
 def expected_dice(probabilities: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from monai.utils import convert_to_dst_type
 from torch import Tensor
 
 from textdiff_monai.data.scan import slice_numbers
+from textdiff_monai.engines.presence import leave_out
 from textdiff_monai.language.reader import target_of
 
 BACKGROUND = 20.0  # logit of the background where nobody asks
@@ -37,6 +38,8 @@ class TextInferer(Inferer):
         slices_per_batch: of volumes, that run at once. Volumes in a batch share these: where they are the same image
             with several sentences, its features are computed once.
         temperature: that the logits are divided by, so that probabilities say how often they are right.
+        least_presence: nothing is marked where what would be marked is less sure of itself, as trained; see
+            :func:`~textdiff_monai.engines.presence.presence`. Of a volume this is asked once.
         neighbours: the channels of a slice are the one below, itself and the one above, as in training.
     """
 
@@ -51,6 +54,7 @@ class TextInferer(Inferer):
         slices_per_batch: int = 8,
         neighbours: bool = False,
         temperature: float = 1.0,
+        least_presence: float = 0.0,
     ) -> None:
         super().__init__()
         if resize is not None and tile is not None:
@@ -58,7 +62,8 @@ class TextInferer(Inferer):
         if scales and resize is None:
             raise ValueError("scales are of the side that images are resized to: give resize as well")
         self.resize, self.read_text, self.scales = resize, read_text, dict(scales or {})
-        self.slices_per_batch, self.neighbours, self.temperature = slices_per_batch, neighbours, temperature
+        self.slices_per_batch, self.neighbours = slices_per_batch, neighbours
+        self.temperature, self.least_presence = temperature, least_presence
         self.window = None
         if side := tile or (resize if scales else None):
             self.window = SlidingWindowInferer(
@@ -89,11 +94,11 @@ class TextInferer(Inferer):
         texts = [texts] * len(images) if isinstance(texts, str) else list(texts)
         if images.ndim == 5:
             asked = [slice_numbers(one, images.shape[-1]) for one in _of_each(inputs, "slices", len(images))]
-            return self._like(self._stacks(images, network, texts, asked, progress) / self.temperature, inputs)
-        logits = self._planes(images, network, texts) / self.temperature
+            return self._calibrated(self._stacks(images, network, texts, asked, progress), inputs)
+        logits = self._planes(images, network, texts)
         if progress is not None:
             progress(len(images))
-        return self._like(logits, inputs)
+        return self._calibrated(logits, inputs)
 
     def _stacks(
         self,
@@ -152,9 +157,11 @@ class TextInferer(Inferer):
         resized = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
         return F.interpolate(run(resized), size, mode="bilinear", align_corners=False)
 
-    @staticmethod
-    def _like(logits: Tensor, inputs: Tensor) -> Tensor:
+    def _calibrated(self, logits: Tensor, inputs: Tensor) -> Tensor:
         """With the inputs' metadata, so that the result can be written as they were."""
+        if self.least_presence:
+            logits = torch.stack([leave_out(one, self.least_presence) for one in logits])
+        logits = logits / self.temperature
         return convert_to_dst_type(logits, inputs, dtype=logits.dtype)[0] if isinstance(inputs, MetaTensor) else logits
 
 

@@ -52,6 +52,26 @@ def fit_temperature(logits: NDArray[Any], truth: NDArray[Any]) -> float:
     return float(np.exp(optimize.minimize_scalar(surprise, bounds=(-3, 3), method="bounded").x))
 
 
+def least_presence(presence: NDArray[Any], dice: NDArray[Any], cost: float) -> float:
+    """The highest presence that a mask may have to have, if the mean Dice of targets that are there loses ``cost``.
+
+    Args:
+        presence: of each item, (N,).
+        dice: of the masks as they are, NaN where the target is not there.
+        cost: at most, of the mean over targets that are there.
+
+    Returns:
+        0, which leaves nothing out, where no target is absent, or none is there.
+    """
+    there = ~np.isnan(dice)
+    if there.all() or not there.any():
+        return 0.0
+    order = np.argsort(presence[there], kind="stable")
+    lost = np.cumsum(dice[there][order]) / there.sum()
+    # The first mask that would cost too much is the last that is kept.
+    return float(presence[there][order][min(np.searchsorted(lost, cost, side="right"), len(order) - 1)])
+
+
 def area_under_roc(scores: NDArray[Any], positive: NDArray[Any]) -> float:
     """How often a positive has a higher score than a negative, ties by half; NaN without both."""
     there, absent = scores[positive], scores[~positive]
