@@ -22,15 +22,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from lungs import LICENCES, SENTENCES, sides
 from PIL import Image
 from sources import load_sources
-from torch import nn
 
-from textdiff_monai import Recipe, with_recipe
-from textdiff_monai.data.files import write_rows, written_file
+from textdiff_monai.data.files import write_rows
 from textdiff_monai.language.reader import target_of
+from textdiff_monai.networks.recipe import add_facts
 
 TABLE = Path(__file__).with_name("targets.csv")
 ABSENT = 2
@@ -160,13 +158,7 @@ def add_figures(model: Path, cases: Path) -> None:
         absent = [float(row["mean_dice"]) for row in mine if not row["mean_dice_nonempty"]]
         figures[target] = {"dice": round(float(np.mean(there)), 3), "images": len(there)}
         figures[target] |= {"absent": len(absent), "false_alarms": sum(dice == 0 for dice in absent)}
-    known = Recipe()
-    network = with_recipe(nn.Module(), known)
-    state = torch.load(model, map_location="cpu", weights_only=True)
-    network.load_state_dict(state, strict=False)
-    known.facts["figures"] = figures
-    with written_file(model) as partial:
-        torch.save(state | network.state_dict(), partial)
+    add_facts(model, figures=figures)
 
 
 def _table(folder: Path) -> list[dict[str, str]]:

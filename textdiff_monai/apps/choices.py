@@ -155,10 +155,10 @@ def winner(dice: Mapping[str, Sequence[float]], images: Sequence[str]) -> tuple[
             best, gain = name, found.mean
     if best != first:
         return best, f"Dice {own + gain:.3f} in cross-validation, {gain:.3f} more than the default"
+    if len(dice) == 1:
+        return first, f"Dice {own:.3f}; no other tried"
     others = f"no other ({', '.join(list(dice)[1:])}) is better by more than one standard error"
-    return first, f"Dice {own:.3f} in cross-validation; {others}" if len(
-        dice
-    ) > 1 else f"Dice {own:.3f}; no other tried"
+    return first, f"Dice {own:.3f} in cross-validation; {others}"
 
 
 def schedule(
