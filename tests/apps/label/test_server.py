@@ -97,6 +97,12 @@ class Datastore:
     def list_images(self):
         return ["a", "b", "c"]
 
+    def get_labeled_images(self):
+        return ["a", "b"]
+
+    def get_label_info(self, image, tag):
+        return {"SeriesInstanceUID": "1.2"}
+
     def get_labels_by_image_id(self, image):
         return {"a": {"final": "a", "disc": "a", "original": "a"}, "b": {"final": "b"}}.get(image, {})
 
@@ -119,6 +125,18 @@ def test_an_image_with_several_masks_is_an_item_for_each_sentence(tmp_path, capl
         ("/d/b.png", "/d/labels/final/b.png", "the same in other words", "val"),
     ]
     assert "1 masks have several sentences, which are to mean the same: b" in caplog.text
+
+
+def test_a_series_with_several_segmentations_of_others_is_left_out(caplog):
+    class Archive(Datastore):
+        def get_labeled_images(self):
+            return ["b", "a", "b", "a"]
+
+        def get_label_info(self, image, tag):
+            return {"RetrieveURL": "http://archive/1.2"} if image == "b" else {}
+
+    assert {item["image"] for item in submitted_masks(Archive())} == {"/d/a.png"}  # which was submitted
+    assert "1 series have several DICOM SEGs in the archive and are left out; submit the mask that is" in caplog.text
 
 
 def test_sentences_may_be_about_some_of_a_volumes_slices(tmp_path, caplog):

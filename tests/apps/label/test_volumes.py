@@ -316,6 +316,21 @@ def test_annotated_series_become_segs_in_the_archive_and_are_trained_on(remote):
     assert len(rows(run / "history.csv")) == 2
 
 
+def test_of_several_segs_that_others_put_into_the_archive_none_is_taken(remote):
+    import requests
+
+    before = set((remote.folder / "app" / "runs" / "textdiff").iterdir())
+    for text in (LEFT, RIGHT):
+        found = remote.infer(remote.series[2].SeriesInstanceUID, text, output="dicom_seg").content
+        requests.post(f"{remote.archive}/instances", found, timeout=60).raise_for_status()
+    assert remote.train(max_epochs=1, slices_per_volume=2)["status"] == "DONE", remote.log()[-3000:]
+    (run,) = set((remote.folder / "app" / "runs" / "textdiff").iterdir()) - before
+    learned = {Path(row["image"]).name.removesuffix(".nii.gz") for row in rows(run / "data.csv")}
+    assert learned == {series.SeriesInstanceUID for series in remote.series[:2]}
+    left_out = f"left out; submit the mask that is meant: {remote.series[2].SeriesInstanceUID}"
+    assert left_out in remote.log()
+
+
 def test_what_came_from_the_archive_is_kept_in_the_apps_folder_and_no_patient_is_in_the_log(remote):
     assert list((remote.folder / "app" / "studies").rglob("*.nii.gz"))
     for log in (remote.folder / "server.log", *(remote.folder / "app" / "logs").iterdir()):

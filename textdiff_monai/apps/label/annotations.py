@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,20 @@ def submitted_masks(datastore: Any) -> list[dict[str, str]]:
     """Every mask that was submitted to a MONAI Label datastore: ``image`` and ``label`` (paths), and its ``tag``.
 
     Viewers submit one mask an image, tagged "final"; over HTTP an image gets one for each tag. What inference left,
-    tagged "original", is no annotation.
+    tagged "original", is no annotation. A series of which an archive holds several DICOM SEGs, none of them submitted
+    here, is left out with a warning: nobody says which is meant.
     """
-    found = [{**item, "tag": FINAL} for item in datastore.datalist()]
+    found, several = list[dict[str, str]](), list[str]()
+    annotated, archived = datastore.datalist(), Counter(datastore.get_labeled_images())
+    for item in annotated:
+        image = stem_of(item["image"])
+        if archived[image] > 1 and "RetrieveURL" in datastore.get_label_info(image, FINAL):  # from there
+            several.append(image)
+        else:
+            found.append({**item, "tag": FINAL})
+    if several:
+        what = "series have several DICOM SEGs in the archive and are left out; submit the mask that is meant"
+        _logger.warning(f"{len(several)} {what}: {listed(several)}")
     for image in datastore.list_images():
         for tag in datastore.get_labels_by_image_id(image):
             if tag not in (FINAL, "original"):
