@@ -190,6 +190,23 @@ def test_growing_labels_grows_them_as_published(nuclei):
     assert label.float().mean().item() > 1.15 * share
 
 
+def test_a_volume_is_resized_as_published_slice_by_slice(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (20, 24, 5)).astype(np.uint8)
+    for name, content in (("image", values), ("label", (values > 200).astype(np.uint8))):
+        nib.save(nib.Nifti1Image(content, np.diag([-1, -2, 4, 1])), tmp_path / f"{name}.nii.gz")
+    item = {name: str(tmp_path / f"{name}.nii.gz") for name in ("image", "label")}
+    published = preprocessing(resize=16, grow_labels=True)
+    volume = published(item)
+    assert volume["image"].shape == volume["label"].shape == (1, 16, 16, 5)
+    assert volume["label"].float().mean() > 1.5 * (values > 200).mean()
+    for number in range(5):
+        alone = published({**item, "slice": number})
+        assert torch.allclose(alone["image"][:1], volume["image"][..., number], atol=1e-5)
+        assert torch.equal(alone["label"], volume["label"][..., number])
+    steps = np.linalg.norm(volume["label"].affine.numpy()[:3, :3], axis=0)
+    np.testing.assert_allclose(steps, [2 * 24 / 16, 20 / 16, 4])  # millimetres between rows, columns and slices
+
+
 @pytest.mark.parametrize("grow_labels", [False, True])
 @pytest.mark.parametrize("side", [40, 64, 160])
 def test_image_and_mask_stay_in_place_when_resized(side, grow_labels, tmp_path):

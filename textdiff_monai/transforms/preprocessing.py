@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from monai.config import KeysCollection
 from monai.transforms import (
     CastToTyped,
     Compose,
     EnsureChannelFirstd,
     Identityd,
-    Lambdad,
+    MapTransform,
     OneOf,
     RandRotated,
-    Resized,
+    Resize,
     SpatialPadd,
     Transform,
 )
@@ -95,7 +96,7 @@ def preprocessing(
     """
     chain = loading(keys, channels, num_classes, mask_colours, intensity_range, plane, neighbours)
     if resize is not None and grow_labels:
-        chain += _published_resizing(keys, resize)
+        chain.append(_PublishedResized(keys, resize))
     elif resize is not None:
         chain.append(SqueezeToSquared(keys, resize, scales))
         chain += [RandTiled(keys, resize, occupied=0.5)] if scales else []
@@ -119,12 +120,20 @@ def preprocessing(
     return Compose(chain)
 
 
-def _published_resizing(keys: Sequence[str], side: int) -> list[Transform]:
-    """Bilinear without a low-pass filter, masks too."""
-    steps: list[Transform] = [Resized("image", (side, side), mode="bilinear")]
-    if "label" in keys:
-        steps += [Resized("label", (side, side), mode="bilinear", dtype=torch.float32), Lambdad("label", _foreground)]
-    return steps
+class _PublishedResized(MapTransform):
+    """To a square bilinearly, without a low-pass filter, masks too; of volumes each slice."""
+
+    def __init__(self, keys: KeysCollection, side: int) -> None:
+        super().__init__(keys)
+        self.slices = Resize((side, side), mode="bilinear", dtype=torch.float32)
+        self.volumes = Resize((side, side, -1), mode="trilinear", dtype=torch.float32)  # as many slices as before
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = (self.volumes if d[key].ndim == 4 else self.slices)(d[key])
+            d[key] = _foreground(d[key]) if key == "label" else d[key]
+        return d
 
 
 def _foreground(label: Tensor) -> Tensor:
