@@ -30,6 +30,7 @@ _MODULES = {
     "engines.results": ["SaveResults"],
     "engines.seeding": ["EpochSeed"],
     "engines.sentences": ["check_sentences"],
+    "engines.words": ["WordCases", "WordEffects", "word_maps"],
     "language.lexicon": ["captions_facts"],
     "language.nearness": ["captions_nearness"],
     "networks.backbone": ["DiffusionBackbone"],

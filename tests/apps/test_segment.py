@@ -202,3 +202,40 @@ def test_a_file_that_is_no_image_is_named(options, tmp_path):
     (tmp_path / "case.png").write_text("no picture")
     with pytest.raises(ValueError, match=r"case\.png"):
         segment(str(tmp_path / "case.png"), out=str(tmp_path / "out"), **options)
+
+
+def test_words_get_a_picture_and_a_table_and_change_nothing_else(options, tmp_path):
+    image = picture(tmp_path / "case.png")
+    for out, words in (("plain", False), ("words", True)):
+        segment(image, "left lung, the", tmp_path / out, words=words, **options)
+    plain, told = (read_rows(tmp_path / out / "results.csv")[0] for out in ("plain", "words"))
+    assert (plain.pop("words"), told.pop("words")) == ("", "case_words.png")
+    assert plain | {"seconds": ""} == told | {"seconds": ""}
+    for name in ("mask", "probability", "overlay"):
+        assert (tmp_path / "plain" / plain[name]).read_bytes() == (tmp_path / "words" / plain[name]).read_bytes()
+    assert not list((tmp_path / "plain").glob("*_words.*"))
+    rows = read_rows(tmp_path / "words" / "case_words.csv")
+    assert [row["word"] for row in rows] == ["left", "lung,", "the", "(no word)"]
+    assert sum(float(row["attention"]) for row in rows) == pytest.approx(1, abs=1e-3)
+    for row, rest in zip(rows, ("lung, the", "left the", "left lung,"), strict=False):
+        segment(image, rest, tmp_path / "rest", **options)
+        found = next(one for one in read_rows(tmp_path / "rest" / "results.csv") if one["text"] == rest)
+        assert row["pixels"] == found["pixels"]
+    assert Image.open(tmp_path / "words" / "case_words.png").width > 1000
+
+
+def test_words_of_a_volume_are_those_of_its_fullest_slice(options, tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (24, 20, 3)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, LPS), tmp_path / "volume.nii.gz")
+    (mask,) = segment(tmp_path / "volume.nii.gz", "left lung", tmp_path / "out", words=True, **options)
+    rows = read_rows(tmp_path / "out" / "volume_words.csv")
+    fullest = int((np.asarray(nib.load(mask).dataobj) > 0).sum((0, 1)).argmax())
+    segment(tmp_path / "volume.nii.gz", "lung", tmp_path / "one", slices=str(fullest), **options)
+    assert rows[0]["pixels"] == read_rows(tmp_path / "one" / "results.csv")[0]["pixels"]
+
+
+def test_words_of_a_head_that_reads_none_are_refused_before_any_work(options, tmp_path):
+    image = picture(tmp_path / "case.png")
+    with pytest.raises(ValueError, match="reads no sentence"):
+        segment(image, "left lung", tmp_path / "out", words=True, read_text=False, override_recipe=True, **options)
+    assert not (tmp_path / "out").exists()

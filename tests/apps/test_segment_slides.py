@@ -90,6 +90,11 @@ def test_a_head_for_whole_images_asks_how_large_a_window_is(slide, tiny_head, tm
     assert tifffile.imread(mask).any()
 
 
+def test_words_are_not_measured_in_slides(slide, options, tmp_path):
+    with pytest.raises(DataError, match=r"slide.*: what single words do is measured in images and volumes"):
+        segment(slide, "left lung", tmp_path / "out", words=True, **options)
+
+
 def test_a_slide_that_is_through_is_not_read_again(slide, options, tmp_path, monkeypatch):
     first = segment(slide, "left lung", tmp_path / "out", **options)
     monkeypatch.setattr(slides.Slide, "window", None)

@@ -48,6 +48,7 @@ def test_every_result_has_its_row_and_files(tmp_path, image):
         "probability": "a_probability.png",
         "overlay": "a_overlay.png",
         "outlines": "",
+        "words": "",
         "pixels": "3",
         "area_mm2": "",
         "volume_ml": "",

@@ -209,3 +209,22 @@ def test_sentences_are_not_kept(encoder):
     encoder(["left lung of Zbigniew"])
     assert "Zbigniew" not in repr(vars(encoder))
     assert len(encoder._embeddings) == 2
+
+
+def test_words_know_their_tokens_and_marks_belong_to_none(encoder):
+    sentence = "Left  lung-infection, the"
+    words = encoder.words(sentence)
+    assert [word for word, _ in words] == sentence.split()
+    ids = encoder.tokenizer(sentence)["input_ids"]
+    tokens = [[encoder.tokenizer.convert_ids_to_tokens(ids[place]) for place in places] for _, places in words]
+    assert "".join(tokens[1]).replace("##", "") == "lung-infection,"
+    assert sorted(place for _, places in words for place in places) == list(range(1, len(ids) - 1))
+    assert encoder(["Left  lung-infection, the"])[0].shape[1] == len(ids)
+    assert encoder.words("") == []
+
+
+def test_a_word_that_is_cut_off_has_no_token(bert_folder):
+    words = TextEncoder(bert_folder, max_length=4).words("left upper lung")
+    assert [places for _, places in words] == [[1], [2], []]
+    padded = TextEncoder(bert_folder, max_length=10, mask_padding=False)
+    assert padded.words("left upper") == [("left", [1]), ("upper", [2])]

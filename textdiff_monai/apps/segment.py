@@ -35,6 +35,7 @@ def segment(
     window: int | None = None,
     regions: str | Path | None = None,
     preview: bool = False,
+    words: bool = False,
     again: bool = False,
     **options: Any,
 ) -> list[Path]:
@@ -59,6 +60,8 @@ def segment(
             tiles which the head was trained on.
         regions: of slides, a GeoJSON file as QuPath writes it; an annotation's name is the sentence about it.
         preview: also one contact sheet of the run, preview.png.
+        words: also what each word does: where it is attended to and what is marked without it, in ``*_words.png`` and
+            ``*_words.csv``; of a volume in the slice of which most is marked.
         again: computes anew what an equal run has left in out.
         options: of inference.json, such as --checkpoint RUN/model.pt.
 
@@ -72,12 +75,13 @@ def segment(
     """
     options = overrides(options, [inference_config()], segment, ("network", *NODES))
     items = [{"slices": slices, **item} for item in load_images(source, texts or text, columns=columns)]
-    head = Segmenter(options, window, read_regions(regions) if regions else ())
+    head = Segmenter(options, window, read_regions(regions) if regions else (), words)
     groups, problems = readable(items, head.nodes["plane"])
     if not groups:
         raise DataError("the images", problems)
     results = Results(out, output_type, True, head.nodes["class_names"])
     own = {"output_type": output_type, "window": window, "regions": file_hash(regions) if regions else None}
+    own |= {"words": words}
     run = Run(out, _settings(head) | own)
     with tqdm(total=sum(count * len(own) for own, count in groups), desc="segmenting", unit="slice") as bar:
         for group, count in groups:

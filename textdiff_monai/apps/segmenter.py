@@ -7,17 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.apps.trained import trained
+from textdiff_monai.data.pictures import fullest
 from textdiff_monai.data.results import Results
 from textdiff_monai.data.slides.found import Found
 from textdiff_monai.data.slides.regions import Region
 from textdiff_monai.data.slides.slide import Slide
 from textdiff_monai.engines.windows import SlideWindows
+from textdiff_monai.engines.words import WordEffects
 from textdiff_monai.transforms.picture import ToInputd, space_of
 
 Item = Mapping[str, Any]
@@ -37,6 +40,7 @@ class Segmenter:
         options: of inference.json.
         window: side of slides' windows; None: of the tiles that the head was trained on.
         regions: of slides, each with a sentence of its own or that of the item; none: all of a slide.
+        words: also write what each word of the sentences does.
         nodes: of inference.json, by name.
         network: with the trained weights.
     """
@@ -44,12 +48,14 @@ class Segmenter:
     options: Mapping[str, Any]
     window: int | None = None
     regions: Sequence[Region] = ()
+    words: bool = False
     nodes: dict[str, Any] = field(init=False)
     network: torch.nn.Module = field(init=False)
 
     def __post_init__(self) -> None:
         self.network, *nodes = trained(NODES, self.options)
         self.nodes = dict(zip(NODES, nodes, strict=True))
+        self._effects = WordEffects(self.network, self.nodes["inferer"]) if self.words else None
 
     def image(self, items: Sequence[Item], results: Results, progress: Callable[[int], object]) -> None:
         """A picture or a volume with each of its sentences: read once, its features computed once."""
@@ -66,11 +72,14 @@ class Segmenter:
             for item, one, logits in zip(some, asked, found, strict=True):
                 told = {**item, "doubt": one["doubt"], "seconds": (time.monotonic() - start) / len(some)}
                 mask = logits.argmax(0).to(torch.uint8).numpy()
-                results.add(told, mask, logits.softmax(0).numpy(), image.numpy(), space_of(image))
+                words = self._effects(self._plane(image, mask), one["text"]) if self._effects else ()
+                results.add(told, mask, logits.softmax(0).numpy(), image.numpy(), space_of(image), words)
             start = time.monotonic()
 
     def slide(self, items: Sequence[Item], slide: Slide, results: Results) -> None:
         """A slide with each of its sentences, window by window; empty glass is not read, and features are not kept."""
+        if self.words:
+            raise ValueError("what single words do is measured in images and volumes, not in slides; leave out --words")
         start, asked, side = time.monotonic(), self._of_regions(items), self._side(slide)
         results.folder.mkdir(parents=True, exist_ok=True)
         found = [Found(slide.size, results.folder) for _ in asked]
@@ -102,6 +111,12 @@ class Segmenter:
         for own, (item, _) in zip(found, asked, strict=True):
             doubt = self._ask(item, MetaTensor(torch.zeros(1)))["doubt"]
             results.add_slide({**item, "doubt": doubt, "seconds": seconds}, own, slide.thumbnail, slide.mpp)
+
+    def _plane(self, image: MetaTensor, mask: np.ndarray) -> Tensor:
+        """The image, or of a volume the slice that is shown, as the network takes it."""
+        pixels = image.as_tensor()
+        plane = self.nodes["inferer"].plane(pixels, fullest(mask)) if pixels.ndim == 4 else pixels
+        return plane.to(self.nodes["device"])
 
     def _ask(self, item: Item, image: MetaTensor) -> dict[str, Any]:
         """What the sentence adds to an image's metadata."""

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 TINTS = np.array([[255, 64, 64], [64, 160, 255], [80, 220, 100], [255, 200, 0], [220, 90, 255]])
 _CELL, _MARGIN, _LINE = 256, 10, 16
@@ -22,6 +22,18 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> Image.Image:
         shown[inside] = 0.7 * shown[inside] + 0.3 * tint
         shown[inside & ~inner] = tint
     return Image.fromarray(shown.clip(0, 255).astype(np.uint8))
+
+
+def heat(values: np.ndarray) -> Image.Image:
+    """Values (H, W) in [0, 1] as colours: black over red to light yellow, ever lighter, also in grey."""
+    grey = Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
+    return ImageOps.colorize(grey, black="#000004", mid="#bb3754", white="#fcffa4")
+
+
+def fullest(mask: np.ndarray) -> int:
+    """Of a mask (H, W, slices) the number of the slice of which most is marked, or of the middle one."""
+    counts = (mask > 0).sum(axis=(0, 1))
+    return int(counts.argmax()) if counts.any() else mask.shape[2] // 2
 
 
 def strip(image: np.ndarray, masks: Sequence[np.ndarray], side: int = 160) -> Image.Image:
@@ -57,7 +69,7 @@ def _reduced(mask: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def sheet(headers: Sequence[str], rows: Sequence[Sequence[tuple[Image.Image, str]]]) -> Image.Image:
-    """A table of pictures, as many in a row as there are headers, each with a text under it."""
+    """A table of pictures, as many in a row as there are headers, each with a text under it; none is distorted."""
     font, bold = ImageFont.load_default(12), ImageFont.load_default(15)
     texts = [[textwrap.wrap(text, 42) for _, text in row] for row in rows]
     heights = [_CELL + _LINE * max(map(len, row)) + 2 * _MARGIN for row in texts]
@@ -70,7 +82,7 @@ def sheet(headers: Sequence[str], rows: Sequence[Sequence[tuple[Image.Image, str
     for row, lines, height in zip(rows, texts, heights, strict=True):
         for column, ((picture, _), text) in enumerate(zip(row, lines, strict=True)):
             left = _MARGIN + column * (_CELL + _MARGIN)
-            page.paste(picture.convert("RGB").resize((_CELL, _CELL), Image.Resampling.BICUBIC), (left, top))
+            page.paste(ImageOps.pad(picture.convert("RGB"), (_CELL, _CELL), color="white"), (left, top))
             draw.multiline_text((left, top + _CELL + 4), "\n".join(text), "black", font)
         top += height
     return page

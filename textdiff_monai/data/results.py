@@ -17,17 +17,18 @@ from textdiff_monai.data.files import read_rows, write_rows
 from textdiff_monai.data.names import series_of
 from textdiff_monai.data.outlines import write_outlines
 from textdiff_monai.data.output import writer_for
-from textdiff_monai.data.pictures import overlay
+from textdiff_monai.data.pictures import fullest, overlay
 from textdiff_monai.data.slides.found import Found
 from textdiff_monai.data.space import Space
+from textdiff_monai.data.words import WordEffect, word_rows, word_sheet
 from textdiff_monai.data.writers import Origin, PngWriter
 
 COLUMNS = (
-    *("id", "image", "text", "slices", "mask", "probability", "overlay", "outlines"),
+    *("id", "image", "text", "slices", "mask", "probability", "overlay", "outlines", "words"),
     *("pixels", "area_mm2", "volume_ml", "components", "mean_probability", "highest_probability", "seconds", "doubt"),
 )
-_FILES = ("mask", "probability", "overlay", "outlines")
-_RESULT = re.compile(r"(.+)_(?:mask|probability|overlay)\.(?:png|nii\.gz|dcm|geojson|ome\.tif)", re.DOTALL)
+_FILES = ("mask", "probability", "overlay", "outlines", "words")
+_RESULT = re.compile(r"(.+)_(?:mask|probability|overlay|words)\.(?:png|csv|nii\.gz|dcm|geojson|ome\.tif)", re.DOTALL)
 
 
 class Results:
@@ -78,6 +79,7 @@ class Results:
         probabilities: np.ndarray,
         image: np.ndarray,
         space: Space | None = None,
+        words: Sequence[WordEffect] = (),
     ) -> Path:
         """Write what was found for an item.
 
@@ -88,6 +90,8 @@ class Results:
             probabilities: (classes, H, W) or (classes, H, W, slices) float32.
             image: (1 or 3, H, W) or (1 or 3, H, W, slices) in [-1, 1], to draw the overlay on.
             space: how the image lies.
+            words: what each word of the text does, of a volume in the slice of which most is marked: a picture and,
+                beside it, a table.
 
         Returns:
             The mask's path.
@@ -110,6 +114,11 @@ class Results:
             row |= {"probability": f"{name}_probability{grey.ending}", "overlay": f"{name}_overlay.png"}
             grey.write(self.folder / row["probability"], foreground.clip(0, 1), of)
             overlay(*_shown(image, mask)).save(self.folder / row["overlay"])
+        if words:
+            row["words"] = f"{name}_words.png"
+            shown, marked = _shown(image, mask)
+            word_sheet(words, shown, marked).save(self.folder / row["words"])
+            write_rows(self.folder / f"{name}_words.csv", word_rows(words, marked))
         self._tell(row)
         self.masks.append(self.folder / row["mask"])
         return self.masks[-1]
@@ -204,7 +213,6 @@ def figures(mask: np.ndarray, probability: np.ndarray, space: Space | None) -> d
 def _shown(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A picture (H, W, 3), 0 to 255, and its mask: of a volume the slice of which most is marked, or the middle one."""
     if mask.ndim == 3:
-        counts = (mask > 0).sum(axis=(0, 1))
-        number = int(counts.argmax()) if counts.any() else mask.shape[2] // 2
+        number = fullest(mask)
         image, mask = image[..., number], mask[..., number]
     return np.broadcast_to(image.transpose(1, 2, 0) * 127.5 + 127.5, (*mask.shape, 3)), mask

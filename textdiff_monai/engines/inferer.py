@@ -114,7 +114,7 @@ class TextInferer(Inferer):
             numbers = range(start, min(start + at_once, volumes.shape[-1]))
             some = [(item, number) for number in numbers for item, own in enumerate(asked) if number in own]
             if some:
-                images = torch.stack([self._slice(volumes[item], number) for item, number in some])
+                images = torch.stack([self.plane(volumes[item], number) for item, number in some])
                 found = self._planes(images, network, [texts[item] for item, _ in some])
                 if logits is None:
                     logits = found.new_zeros(len(volumes), found.shape[1], *volumes.shape[2:])
@@ -126,8 +126,8 @@ class TextInferer(Inferer):
         assert logits is not None  # slice_numbers leaves none empty
         return logits
 
-    def _slice(self, volume: Tensor, number: int) -> Tensor:
-        """(3, H, W) of a volume (1 or 3, H, W, slices)."""
+    def plane(self, volume: Tensor, number: int) -> Tensor:
+        """A slice (3, H, W) of a volume (1 or 3, H, W, slices), as the network takes it."""
         if volume.shape[0] == 3:
             return volume[..., number]
         steps = (-1, 0, 1) if self.neighbours else (0, 0, 0)

@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from monai.data import decollate_batch
 
 from textdiff_monai.data.files import written_file
-from textdiff_monai.data.pictures import strip
+from textdiff_monai.data.pictures import fullest, strip
 
 
 class CasePictures:
@@ -39,8 +39,7 @@ class CasePictures:
             image = np.asarray(output["image"].cpu()) * 127.5 + 127.5
             truth, found = (np.asarray(output[name].argmax(0).cpu()) for name in ("label", "pred"))
             if truth.ndim == 3:
-                marked = truth if truth.any() else found
-                number = int((marked > 0).sum((0, 1)).argmax()) if marked.any() else truth.shape[2] // 2
+                number = fullest(truth if truth.any() else found)
                 image, truth, found = image[..., number], truth[..., number], found[..., number]
             shown = np.broadcast_to(image.transpose(1, 2, 0), (*truth.shape, 3))
             with written_file(self.folder / picture_name(str(item["id"]))) as partial:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,6 +29,13 @@ class ImageTextAttention(nn.Module):
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
         return self.norm(self.to_out(attended.transpose(1, 2).flatten(2)))
 
+    def shares(self, pixels: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Of each pixel's attention the share that each token gets (B, N, L), mean over the heads; they sum to 1."""
+        queries, keys = self.split(self.to_q(pixels)), self.split(self.to_k(text))
+        each = torch.eye(text.shape[1], dtype=keys.dtype, device=text.device).expand(*keys.shape[:2], -1, -1)
+        seen = None if mask is None else mask[:, None, None, :]
+        return F.scaled_dot_product_attention(queries, keys, each, attn_mask=seen).mean(1)
+
     def split(self, tokens: Tensor) -> Tensor:
         """(B, L, heads x c) to (B, heads, L, c)."""
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -50,3 +58,9 @@ class ImageTextBlock(nn.Module):
         pixels = pixels + self.attention1(self.norm1(pixels), text, mask)
         pixels = pixels + self.attention2(self.norm2(pixels), text, mask)
         return pixels + self.linear(F.gelu(self.norm3(pixels)))
+
+    def shares(self, pixels: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Of each pixel's attention the share that each token gets (B, N, L), mean over both rounds."""
+        first = self.norm1(pixels)
+        second = self.norm2(pixels + self.attention1(first, text, mask))
+        return (self.attention1.shares(first, text, mask) + self.attention2.shares(second, text, mask)) / 2

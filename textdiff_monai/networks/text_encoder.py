@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,6 +86,19 @@ class TextEncoder(Frozen):
         found = [embeddings[sentence].to(device) for sentence in sentences]
         mask = [torch.ones(len(embedding), dtype=torch.bool, device=device) for embedding in found]
         return pad_sequence(found, batch_first=True), pad_sequence(mask, batch_first=True)
+
+    def words(self, sentence: str) -> list[tuple[str, list[int]]]:
+        """A sentence's words, as blanks part them, each with the places of its tokens in the embedding.
+
+        Marks such as [CLS] and padding belong to no word; a word that is cut off has no token.
+        """
+        with _TOKENIZER_LOCK:
+            found = self.tokenizer(
+                sentence, truncation=True, max_length=self.max_length, return_offsets_mapping=True, verbose=False
+            )
+        spans = [(word[0], *word.span()) for word in re.finditer(r"\S+", sentence)]
+        places = list(enumerate(found["offset_mapping"]))
+        return [(word, [at for at, (a, b) in places if a < end and b > start]) for word, start, end in spans]
 
     @torch.no_grad()
     def _encode(self, sentence: str) -> Tensor:
