@@ -338,14 +338,43 @@ def test_tiles_in_training_and_sliding_windows_in_evaluation(run, tiny, tmp_path
     assert "tile 16 there, None here" in str(root_cause(wrapped.value))
 
 
-@pytest.mark.parametrize("overlay", ["qata_cov19.json", "monuseg.json", "paper.json", "unet.json"])
-def test_overlays_train_and_evaluate(run, overlay, tiny, tmp_path):
-    options = tiny | ({"max_tokens": 10} if overlay == "paper.json" else {}) | {"max_epochs": 1}
-    if overlay == "unet.json":
-        options["network_def#network#channels"] = [4, 4, 4, 4, 4]
-    run("train.json", overlay, **options)
-    run("train.json", overlay, "evaluate.json", **options)
+SMALL = {"unet#channels": [4, 4, 4, 4, 4]}
+OVERLAYS = {
+    "qata_cov19.json": {},
+    "monuseg.json": {},
+    "paper.json": {"max_tokens": 10},
+    "unet.json": SMALL,
+    "unet.json unet_text.json": SMALL,
+}
+
+
+@pytest.mark.parametrize("overlays", OVERLAYS)
+def test_overlays_train_and_evaluate(run, overlays, tiny, tmp_path):
+    options = tiny | OVERLAYS[overlays] | {"max_epochs": 1}
+    run("train.json", *overlays.split(), **options)
+    run("train.json", *overlays.split(), "evaluate.json", **options)
     assert json.loads((tmp_path / "output" / "test" / "metrics.json").read_text())["images"] == 4
+
+
+def test_a_u_net_reads_its_sentence_and_heads_may_be_pixel_classifiers(run, tiny, tmp_path):
+    u_net = ["train.json", "unet.json", "unet_text.json"]
+    run(*u_net, **tiny | SMALL | {"max_epochs": 1})
+    dice = {}
+    for captions in ("own", "none", "swapped"):
+        run(*u_net, "evaluate.json", **tiny | SMALL, captions=captions)
+        folder = tmp_path / "output" / ("test" if captions == "own" else f"test_captions_{captions}")
+        dice[captions] = [case["expected_dice"] for case in rows(folder / "cases.csv")]
+    assert dice["own"] != dice["none"] != dice["swapped"] != dice["own"]
+    with pytest.raises(RuntimeError) as wrapped:
+        run(*u_net, "evaluate.json", **tiny | SMALL, read_text=False)
+    assert "read_text True there, False here" in str(root_cause(wrapped.value))
+
+    head = {"head": {"kind": "pixels", "hidden_channels": [8, 8]}, "read_text": False, "heads": 2}
+    run("train.json", run_id="training", **tiny | head | {"max_epochs": 1})
+    assert read_recipe(tmp_path / "models" / "model.pt")["head"] == head["head"]
+    options = {name: str(tiny[name]) for name in ENCODERS} | {"device": "cpu"}
+    options["checkpoint"] = str(tmp_path / "models" / "model.pt")
+    assert len(segment(str(tiny["dataset_dir"] / "images"), out=tmp_path / "segmented", **options)) == 10
 
 
 def test_pretraining_makes_a_backbone_and_goes_on(run, data_folder, tmp_path):

@@ -35,6 +35,7 @@ _MODULES = {
     "language.nearness": ["captions_nearness"],
     "networks.backbone": ["DiffusionBackbone"],
     "networks.ensemble": ["EachHead", "HeadEnsemble"],
+    "networks.fusion": ["EarlyFusion"],
     "networks.head": ["SegmentationHead"],
     "networks.recipe": ["Recipe", "read_recipe", "with_recipe"],
     "networks.start": ["start_from"],

@@ -57,7 +57,8 @@ def test_every_network_is_measured_and_a_stopped_comparison_goes_on(options, dat
     assert "unet, 2 labelled images, seed 0" not in printed
     kinds = ["own", "none", "swapped"]
     expected = [("pretrained", kind) for kind in kinds] + [("silent", "own")]
-    expected += [("random", kind) for kind in kinds] + [("unet", "own")]
+    expected += [("random", kind) for kind in kinds] + [("pixels", "own"), ("unet", "own")]
+    expected += [("unet_text", kind) for kind in kinds]
     assert [(row["network"], row["captions"]) for row in table] == expected
     assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == table
     runs = read_rows(tmp_path / "out" / "runs.csv")
@@ -75,7 +76,7 @@ def test_every_network_is_measured_and_a_stopped_comparison_goes_on(options, dat
 
 def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder, tmp_path):
     arguments = (str(data_folder), str(tmp_path / "out"))
-    with pytest.raises(ValueError, match="expected some of pretrained, silent, random, unet"):
+    with pytest.raises(ValueError, match="expected some of pretrained, silent, random, pixels, unet, unet_text"):
         compare(*arguments, networks=["u-net"], **options)
     with pytest.raises(ValueError, match="expected some of own, none, other, swapped"):
         compare(*arguments, captions=["mine"], **options)

@@ -1,4 +1,4 @@
-"""The contract of image backbones and of text encoders: a new kind is a class, and a line here."""
+"""The contract of image backbones, text encoders and heads: a new kind is a class, and a line here."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ BACKBONES = {
 ENCODERS = {
     "encoder": lambda unet, bert: TextEncoder(bert),
     "encoder, padding unmasked": lambda unet, bert: TextEncoder(bert, max_length=10, mask_padding=False),
+}
+HEADS = {
+    "attention": {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": (8, 8)},
+    "pixels": {"kind": "pixels", "hidden_channels": (8, 8)},
 }
 
 
@@ -80,12 +84,24 @@ def test_both_are_frozen_repeatable_and_say_what_they_are(backbone, encoder):
         assert torch.equal(first, second)
 
 
-def test_textdiff_trains_with_them(backbone, encoder):
-    head = {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": (8, 8)}
-    network = TextDiff(backbone, encoder, head=head)
+@pytest.mark.parametrize("head", HEADS)
+def test_textdiff_trains_with_them(backbone, encoder, head):
+    network = TextDiff(backbone, encoder, head=HEADS[head])
     side = 2 * backbone.divisor
     logits = network(images(2, side, side), ["left", ""])
     assert logits.shape == (2, 2, side, side)
     logits.square().mean().backward()
     assert all(parameter.grad is not None for parameter in network.head.parameters())
     assert not any(name.startswith(("backbone", "text_encoder")) for name in network.state_dict())
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("heads", [1, 2])
+def test_a_head_computes_the_same_fast_and_plain_and_is_made_again_from_its_options(backbone, encoder, head, heads):
+    side = 2 * backbone.divisor
+    fast = TextDiff(backbone, encoder, head=HEADS[head], heads=heads).eval()
+    options = json.loads(json.dumps(fast.head.options))
+    plain = TextDiff(backbone, encoder, head=options, heads=heads, fast=False).eval()
+    plain.load_state_dict(fast.state_dict())
+    given = images(2, side, side), ["left", "the right lung"]
+    torch.testing.assert_close(fast(*given), plain(*given), rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""What a few labels buy: other features, no sentence, a U-Net, on the same labelled images."""
+"""What a few labels buy: other features, no sentence, U-Nets and other rivals, on the same labelled images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ NETWORKS: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]] = {
     "pretrained": ([], {}),
     "silent": ([], {"read_text": False}),
     "random": ([], {}),
+    "pixels": ([], {"read_text": False, "head": {"kind": "pixels"}}),
     "unet": (["unet.json"], {"read_text": False}),
+    "unet_text": (["unet.json", "unet_text.json"], {}),
 }
 CAPTIONS = ("own", "none", "other", "swapped")
 
@@ -51,7 +53,7 @@ def compare(
     captions: Sequence[str] = CAPTIONS,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Train on a few of your labels with and without the shipped features and the sentence, and a U-Net; compare.
+    """Train on a few of your labels with and without the shipped features and the sentence, and rivals; compare.
 
     No validation image is used: the last weights count. Every network is measured on the test split, and one that reads
     with other captions too. What ``folder/runs.csv`` holds is not repeated, so a comparison that was stopped goes on.
@@ -64,7 +66,8 @@ def compare(
         iterations: training steps of one image each; what they took, features included, is in the table.
         backbone: diffusers folder; default the one in the bundle.
         networks: those to train: pretrained (the shipped features), silent (the same without sentences), random (the
-            same UNet untrained), unet (MONAI's U-Net). The first is what the others are compared with.
+            same UNet untrained), pixels (classifiers of single pixels on the shipped features), unet (MONAI's U-Net),
+            unet_text (the same with the sentence). The first is what the others are compared with.
         captions: that networks which read are tested with: own, none, other, swapped.
         options: of train.json, for all, such as --resize 256.
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from textdiff_monai.networks.head import SegmentationHead
 
 
 class HeadEnsemble(nn.ModuleList):
@@ -20,7 +19,7 @@ class HeadEnsemble(nn.ModuleList):
         heads: of the same shape.
     """
 
-    def __init__(self, heads: Sequence[SegmentationHead]) -> None:
+    def __init__(self, heads: Sequence[Any]) -> None:
         super().__init__(heads)
         self.options = heads[0].options
 

@@ -1,4 +1,4 @@
-"""What TextDiff needs of its two branches: whatever has this is an image backbone, or a text encoder."""
+"""What TextDiff is made of: whatever has this is an image backbone, a text encoder, or a head."""
 
 from __future__ import annotations
 
@@ -49,3 +49,18 @@ class SentenceEncoder(Protocol):
 
     def __call__(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Embeddings (B, L, out_channels) of B sentences, and a bool mask (B, L), True where a token may be seen."""
+
+
+class Head(Protocol):
+    """Features and tokens to logits. An ``nn.Module``; ``tests/networks/test_interfaces.py`` is its contract.
+
+    It is made with the channels of each feature map and of a token, the number of classes, and its options.
+
+    Attributes:
+        options: what makes it again, as JSON can hold it; the ``kind``, where it is not the paper's, among them.
+    """
+
+    options: dict[str, Any]
+
+    def __call__(self, features: Sequence[Tensor], text: Tensor, mask: Tensor | None, size: Sequence[int]) -> Tensor:
+        """Logits (B, num_classes, *size) of maps (B, C_i, h_i, w_i) and tokens (B, L, D), seen where a mask says so."""

@@ -15,6 +15,11 @@ from textdiff_monai.data.files import written_file
 
 _KEY = "recipe._extra_state"
 _SIZE = 16384
+# Options of frozen encoders, as their identities name them and as configurations do.
+_OPTIONS = {
+    **{name: name for name in ("blocks", "steps", "noise_seed", "mask_padding")},
+    "max_length": "max_tokens",
+}
 
 
 class Recipe(nn.Module):
@@ -73,6 +78,17 @@ class Recipe(nn.Module):
                 "insist with --override_recipe True"
             )
         warnings.warn(differs, stacklevel=3)
+
+
+def encoders_options(**encoders: Any) -> dict[str, Any]:
+    """What recipes say of frozen encoders: their options as configurations name them, and ``encoders``, all else.
+
+    Args:
+        encoders: by name, image backbones and sentence encoders.
+    """
+    known = {name: dict(encoder.identity) for name, encoder in encoders.items()}
+    options = {_OPTIONS[own]: one.pop(own) for one in known.values() for own in _OPTIONS.keys() & one.keys()}
+    return options | {"encoders": known}
 
 
 def read_recipe(checkpoint: str | Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,12 @@ from textdiff_monai.fast.convolution import ShortConvolutions
 from textdiff_monai.fast.head import short_logits
 from textdiff_monai.networks.ensemble import HeadEnsemble
 from textdiff_monai.networks.head import SegmentationHead
-from textdiff_monai.networks.interfaces import ImageBackbone, SentenceEncoder
-from textdiff_monai.networks.recipe import Recipe
+from textdiff_monai.networks.interfaces import Head, ImageBackbone, SentenceEncoder
+from textdiff_monai.networks.pixels import PixelHead
+from textdiff_monai.networks.recipe import Recipe, encoders_options
+from textdiff_monai.networks.tokens import tokens_of
+
+HEADS: Mapping[str, Callable[..., Head]] = {"attention": SegmentationHead, "pixels": PixelHead}
 
 
 class TextDiff(nn.Module):
@@ -24,7 +28,8 @@ class TextDiff(nn.Module):
         backbone: the frozen image branch.
         text_encoder: the frozen text branch.
         num_classes: channels of the logits, background included.
-        head: more options of :class:`~textdiff_monai.SegmentationHead` (the paper's by default).
+        head: more options of :class:`~textdiff_monai.SegmentationHead` (the paper's by default), or, with ``kind``
+            "pixels", of :class:`~textdiff_monai.networks.pixels.PixelHead`.
         autocast: "bfloat16" or "float16", the precision of what autocast lowers, on whatever device the images are
             (MONAI's own workflows know CUDA alone). None changes nothing; a trace is in float32.
         fast: computes the same with fewer multiplications and less memory (:mod:`textdiff_monai.fast`); False computes
@@ -57,8 +62,13 @@ class TextDiff(nn.Module):
         self.backbone = backbone
         self.text_encoder = text_encoder
         widths = backbone.out_channels, text_encoder.out_channels
-        each = [SegmentationHead(*widths, num_classes, **(head or {})) for _ in range(heads)]
+        options = {**(head or {})}
+        kind = options.pop("kind", "attention")
+        if kind not in HEADS:
+            raise ValueError(f"head is of the kind {kind!r}: expected {' or '.join(HEADS)}")
+        each: list[Any] = [HEADS[kind](*widths, num_classes, **options) for _ in range(heads)]
         self.head: Any = each[0] if heads == 1 else HeadEnsemble(each)
+        self.short = short_logits if kind == "attention" else nn.Module.__call__
         self.recipe.describe(**self._options())
         names = self.recipe.options.get("class_names", range(num_classes))
         if len(names) != num_classes:
@@ -66,16 +76,10 @@ class TextDiff(nn.Module):
 
     def _options(self) -> dict[str, Any]:
         """What rebuilds this network, by the names of the configurations' options, and its frozen branches' hashes."""
-        images, words, head = dict(self.backbone.identity), dict(self.text_encoder.identity), dict(self.head.options)
-        options: dict[str, Any] = {
-            name: images.pop(name) for name in ("blocks", "steps", "noise_seed") if name in images
-        }
-        names = {"max_length": "max_tokens", "mask_padding": "mask_padding"}
-        options |= {names[name]: words.pop(name) for name in names if name in words}
-        norm = head.pop("norm")
+        options, head = encoders_options(backbone=self.backbone, text_encoder=self.text_encoder), {**self.head.options}
         if isinstance(self.head, HeadEnsemble):
             options["heads"] = len(self.head)
-        return options | {"norm": norm, "head": head, "encoders": {"backbone": images, "text_encoder": words}}
+        return options | {"norm": head.pop("norm"), "head": head}
 
     def forward(
         self, image: Tensor, text: str | Sequence[str] | Tensor | None = None, text_mask: Tensor | None = None
@@ -96,7 +100,7 @@ class TextDiff(nn.Module):
                 the images in number.
         """
         image = image.as_tensor() if isinstance(image, MetaTensor) else image
-        embeddings, mask = self._read(text, text_mask, image.shape[0])
+        embeddings, mask = tokens_of(self.text_encoder, text, image.shape[0], text_mask)
         mask = None if mask is None else mask.to(image.device)
         if self.autocast is None or torch.jit.is_tracing():
             return self._logits(image, embeddings.to(image.device), mask)
@@ -109,21 +113,5 @@ class TextDiff(nn.Module):
         with ShortConvolutions():
             features = self.backbone(image)
         if isinstance(self.head, HeadEnsemble):
-            return self.head(features, text, mask, image.shape[-2:], short_logits)
-        return short_logits(self.head, features, text, mask, image.shape[-2:])
-
-    def _read(self, text: Any, mask: Tensor | None, batch: int) -> tuple[Tensor, Tensor | None]:
-        if isinstance(text, Tensor):
-            expected = (batch, text.shape[1] if text.ndim == 3 else "L", self.text_encoder.out_channels)
-            if tuple(text.shape) != expected:
-                raise ValueError(f"expected token embeddings of shape {expected}, got {tuple(text.shape)}")
-            return text, None if mask is None else mask.bool()
-        if text is None or isinstance(text, str):
-            embeddings, mask = self.text_encoder([text or ""])
-            return embeddings.expand(batch, -1, -1), mask.expand(batch, -1)
-        sentences = list(text)
-        if len(sentences) != batch:
-            raise ValueError(
-                f"{len(sentences)} texts for {batch} images: give one for each, one string for all, or none"
-            )
-        return self.text_encoder(sentences)
+            return self.head(features, text, mask, image.shape[-2:], self.short)
+        return self.short(self.head, features, text, mask, image.shape[-2:])
