@@ -57,6 +57,14 @@ def test_columns_go_by_the_names_that_are_given(csv_dir: Path) -> None:
         load_datalist(folder, columns={"picture": "file"})
 
 
+def test_a_column_of_other_wordings_goes_by_the_name_that_is_given(csv_dir: Path) -> None:
+    save_csv(csv_dir, "a.png,a.png,Left lung.,Hazy.,train", header="image,mask,text,report,split")
+    (item,) = load_datalist(csv_dir, columns={"text": "report", "text_2": "text"})
+    assert (item["text"], item["text_2"]) == ("Hazy.", "Left lung.")
+    with pytest.raises(DataError, match="no column finding in the first row"):
+        load_datalist(csv_dir, columns={"text_2": "finding"})
+
+
 @pytest.mark.parametrize(("split", "ids"), [("train", ["a"]), ("valid", ["b"]), ("test", [])])
 def test_split_filters_the_items(csv_dir: Path, split: str, ids: list[str]) -> None:
     folder = save_csv(csv_dir, "b.png,b.png,,val", "a.png,a.png,,train")

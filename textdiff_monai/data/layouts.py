@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from textdiff_monai.data.problems import DataError, listed
 from textdiff_monai.data.tables import TABLES, Row, read_table, tables_in
 
 _COLUMNS = ("image", "mask", "text", "split")
+FURTHER_TEXT = re.compile(r"text_\d+")  # columns of other wordings
 
 
 def load_datalist(
@@ -36,7 +38,8 @@ def load_datalist(
     Args:
         dataset_dir: the folder, or the file.
         split: return only this split; the whole dataset must be in order all the same.
-        columns: names that the file has instead of those above, by those: ``{"image": "file"}``.
+        columns: names that the file has instead of those above, by those: ``{"image": "file"}``; further wordings too:
+            ``{"text": "report", "text_2": "summary"}``.
 
     Returns:
         Items with the keys ``image``, ``label`` (paths), ``text``, ``id`` (the image's file stem, made unique in the
@@ -105,8 +108,10 @@ def _has_layout(folder: Path) -> bool:
 
 def _rows(root: Path, required: tuple[str, ...], problems: list[str], columns: Mapping[str, str] | None) -> list[Row]:
     columns = {name.strip().lower(): str(theirs) for name, theirs in (columns or {}).items()}
-    if unknown := sorted(columns.keys() - set(_COLUMNS)):
-        raise DataError(root, [f"columns: {listed(unknown)} is none of {', '.join(_COLUMNS)}; say 'image': 'NAME'"])
+    further = tuple(name for name in columns if FURTHER_TEXT.fullmatch(name))
+    if unknown := sorted(columns.keys() - set(_COLUMNS) - set(further)):
+        known = f"{', '.join(_COLUMNS)}, text_2"
+        raise DataError(root, [f"columns: {listed(unknown)} is none of {known}; say 'image': 'NAME'"])
     if not root.exists():
         raise DataError(root, [f"{root}: does not exist; give a table, or a folder with one"])
     if is_lvit(root):
@@ -118,4 +123,4 @@ def _rows(root: Path, required: tuple[str, ...], problems: list[str], columns: M
         raise DataError(root, [f"{root}: {found}; {fix}"])
     if files[0].suffix.lower() == ".json":
         return data_list_rows(files[0], problems, columns)
-    return read_table(files[0], required, problems, columns)
+    return read_table(files[0], required + further, problems, columns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -11,10 +10,9 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 
+from textdiff_monai.data.layouts import FURTHER_TEXT
 from textdiff_monai.language import wording
 from textdiff_monai.language.reader import read
-
-_COLUMN = re.compile(r"text_\d+")
 
 
 class RandTextd(Randomizable, MapTransform):
@@ -32,7 +30,7 @@ class RandTextd(Randomizable, MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            others = [d[name] for name in sorted(map(str, d)) if _COLUMN.fullmatch(name) and d[name]]
+            others = [d[name] for name in sorted(map(str, d)) if FURTHER_TEXT.fullmatch(name) and d[name]]
             texts = [*([d[key]] if d[key] or not others else []), *others]
             d[key] = texts[self.R.randint(len(texts))]
         return d
