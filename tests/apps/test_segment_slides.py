@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ tifffile = pytest.importorskip("tifffile")
 pytest.importorskip("openslide")
 pytest.importorskip("contourpy")
 from made_slides import save_slide, tissue  # noqa: E402
+from measured import segmented_apart  # noqa: E402
 
 from textdiff_monai import DataError  # noqa: E402
 from textdiff_monai.apps.segment import segment  # noqa: E402
@@ -101,15 +100,6 @@ def test_a_slide_that_is_through_is_not_read_again(slide, options, tmp_path, mon
     assert segment(slide, "left lung", tmp_path / "out", **options) == first
 
 
-PEAK = """
-import json, resource, sys, time
-from textdiff_monai.apps.segment import segment
-start = time.monotonic()
-segment(sys.argv[1], sys.argv[2], out=sys.argv[3], **json.loads(sys.argv[4]))
-print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, time.monotonic() - start]))
-"""
-
-
 def write_large(path, side):
     """Glass with tissue on a hundredth of it, written tile by tile."""
 
@@ -135,11 +125,7 @@ def test_memory_does_not_grow_with_the_slide(tiny_head, tmp_path):
     peaks = {}
     for side in (10_000, 40_000):
         slide = write_large(tmp_path / f"{side}.tif", side)
-        words = [sys.executable, "-c", PEAK, str(slide), "left lung", str(tmp_path / "out")]
-        run = subprocess.run(
-            [*words, json.dumps(tiny_head | {"window": 1024})], capture_output=True, text=True, check=True
-        )
-        peaks[side], seconds = json.loads(run.stdout.splitlines()[-1])
+        peaks[side], seconds = segmented_apart(slide, tmp_path / "out", **tiny_head, window=1024)
         print(f"{side} x {side} pixels: {peaks[side]:.2f} GiB at most, {seconds:.0f} s")
     assert peaks[40_000] < 1.15 * peaks[10_000]
     assert [row["id"] for row in read_rows(tmp_path / "out" / "results.csv")] == ["10000", "40000"]

@@ -145,6 +145,45 @@ def test_what_cannot_be_read_is_told_at_the_end_and_the_others_go_on(tiny_head, 
     assert (run["masks"], run["failed"]) == (2, 3)
 
 
+def test_series_that_make_no_volume_are_named_and_the_others_go_on(tiny_head, tmp_path):
+    pytest.importorskip("pydicom")
+    from made_dicom import SECRET, change, save_series
+
+    slices, root = VALUES.transpose(2, 1, 0).astype(np.int16), tmp_path / "in"
+    expected = {
+        "missing": "a slice is missing between 001.dcm and 003.dcm",
+        "doubled": "001.dcm and 002.dcm are the same slice",
+        "tilted": "003.dcm is tilted against 000.dcm",
+        "syntax": "003.dcm: its transfer syntax 1.2.840.10008.9.9.9 is unknown",
+        "empty": "003.dcm has no pixel data",
+        "cut": "003.dcm: its pixels cannot be",
+    }
+    for name in (*expected, "good", "mixed"):
+        save_series(root / name, slices)
+    (root / "missing" / "002.dcm").unlink()
+    place = [-10.0, -20.0, 33.0]
+    change(root / "doubled" / "002.dcm", ImagePositionPatient=place)
+    change(root / "tilted" / "003.dcm", ImageOrientationPatient=[1, 0, 0, 0, 0.8, 0.6])
+    change(root / "empty" / "003.dcm", PixelData=None)
+    change(root / "cut" / "003.dcm", PixelData=b"\0\0")
+    file = root / "syntax" / "003.dcm"
+    file.write_bytes(file.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0", 1))
+    save_series(root / "mixed", slices[:3], names=["a.dcm", "b.dcm", "c.dcm"], SeriesNumber=2)
+    with pytest.raises(DataError) as caught:
+        segment(root, "left lung", tmp_path / "out", **tiny_head)
+    told = {Path(line.split(":")[0]).name: line for line in caught.value.problems}
+    assert told.keys() == expected.keys()
+    for name, reason in expected.items():
+        assert reason in told[name]
+        assert "\n" not in told[name]
+        assert SECRET not in told[name]
+    assert [row["image"].rsplit("/", 1)[1] for row in read_rows(tmp_path / "out" / "results.csv")] == [
+        "good",
+        "mixed#1",
+        "mixed#2",
+    ]
+
+
 def test_a_run_goes_on_where_it_was_stopped(tiny_head, volume, tmp_path, monkeypatch):
     save_image(tmp_path / "in" / "a.png", size=(32, 32))
     volume.rename(tmp_path / "in" / "volume.nii.gz")
@@ -237,3 +276,27 @@ def test_nothing_tells_of_the_patient_but_the_table_that_was_asked_for(tiny_head
     assert len(files) > 10
     told = [path.name for path in files if SECRET.encode() in path.read_bytes() or SECRET in path.name]
     assert set(told) == {"results.csv"}
+
+
+def ct(slices):
+    """A made trunk with two lungs (slices, 512, 512), in Hounsfield units."""
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:512, :512] / 511 * 2 - 1
+    lungs = sum((((x - side) / 0.25) ** 2 + (y / 0.5) ** 2 < 1) for side in (-0.35, 0.35)) > 0
+    trunk = np.where((x / 0.8) ** 2 + (y / 0.6) ** 2 < 1, np.where(lungs, -850, 40), -1000)
+    return np.stack([trunk + rng.integers(-40, 40, trunk.shape) for _ in range(slices)]).astype(np.int16)
+
+
+@pytest.mark.slow
+def test_memory_is_bounded_by_the_volume(tmp_path):
+    pytest.importorskip("highdicom")
+    from made_dicom import save_series
+    from measured import segmented_apart
+
+    peaks, window = {}, {"WindowCenter": -300, "WindowWidth": 1400, "RescaleSlope": 1, "RescaleIntercept": 0}
+    for slices in (30, 120):
+        series = save_series(tmp_path / f"{slices}", ct(slices), spacing=(0.7, 0.7, 2.5), **window)
+        options = {"output_type": "dicom_seg", "device": "cpu", "cache_dir": str(tmp_path / "cache")}
+        peaks[slices], seconds = segmented_apart(series, tmp_path / "out", **options)
+        print(f"CT of {slices} slices: {peaks[slices]:.2f} GiB at most, {seconds:.0f} s")
+    voxels = 90 * 512**2
+    assert peaks[120] - peaks[30] < 48 * voxels / 2**30  # bytes each: values, classes' logits and probabilities
