@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import pytest
 import torch
@@ -50,12 +52,12 @@ def test_every_network_is_measured_and_a_stopped_comparison_goes_on(options, dat
     for networks in (["unet"], ["pretrained", "random", "silent"]):
         compare(*arguments, 1, networks=networks, captions=["own", "swapped"], **options)
     capsys.readouterr()
-    table = compare(*arguments, seeds=2, captions=["none", "swapped"], **options)
+    table = compare(*arguments, seeds=2, captions=["none", "swapped", "reworded"], **options)
     printed = capsys.readouterr().out
     assert "seed 1" in printed
     assert "pretrained, 2 labelled images, seed 0" in printed  # without captions it was not yet tested
     assert "unet, 2 labelled images, seed 0" not in printed
-    kinds = ["own", "none", "swapped"]
+    kinds = ["own", "none", "swapped", "reworded"]
     expected = [("pretrained", kind) for kind in kinds] + [("silent", "own")]
     expected += [("random", kind) for kind in kinds] + [("pixels", "own"), ("unet", "own")]
     expected += [("unet_text", kind) for kind in kinds]
@@ -78,8 +80,13 @@ def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder
     arguments = (str(data_folder), str(tmp_path / "out"))
     with pytest.raises(ValueError, match="expected some of pretrained, silent, random, pixels, unet, unet_text"):
         compare(*arguments, networks=["u-net"], **options)
-    with pytest.raises(ValueError, match="expected some of own, none, other, swapped"):
+    with pytest.raises(ValueError, match="expected some of own, none, other, swapped, reworded"):
         compare(*arguments, captions=["mine"], **options)
+    shutil.copytree(data_folder, tmp_path / "strange")
+    table = (data_folder / "text.csv").read_text()
+    (tmp_path / "strange" / "text.csv").write_text(re.sub("The nuclei.*high", "Blorp", table))
+    with pytest.raises(ValueError, match="of 4 captions none is understood"):
+        compare(tmp_path / "strange", tmp_path / "out", (2,), captions=["reworded"], **options)
     with pytest.raises(ValueError, match="20 labelled images asked for, of 4"):
         compare(*arguments, (2, 20), **options)
     assert not (tmp_path / "out").exists()

@@ -279,5 +279,16 @@ def test_another_caption_asks_for_another_target_of_the_image_where_it_has_one()
 
 
 def test_unknown_captions_are_an_error_that_names_those_there_are():
-    with pytest.raises(ValueError, match="'own', 'none', 'other' or 'swapped'"):
+    with pytest.raises(ValueError, match="'own', 'none', 'other', 'swapped' or 'reworded'"):
         recaption(ITEMS, "random")
+
+
+def test_captions_can_be_worded_otherwise_always_in_the_same_words():
+    told = ["Segment the left lung.", "Segment both lungs.", "Segment the right lung.", "something else entirely", ""]
+    items = [{"image": str(number), "text": text} for number, text in enumerate(told)]
+    texts = [item["text"] for item in recaption(items, "reworded")]
+    assert texts == [item["text"] for item in recaption(items, "reworded")]
+    assert texts[3:] == told[3:]
+    assert not set(texts[:3]) & set(told)
+    with pytest.raises(ValueError, match="of 2 captions none is understood"):
+        recaption(items[3:], "reworded")

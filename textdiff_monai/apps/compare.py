@@ -17,6 +17,7 @@ from textdiff_monai.apps.charts import labels_curves
 from textdiff_monai.apps.comparison import shown, table_of
 from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.apps.workflow import config_files, run_bundle, same_settings
+from textdiff_monai.data.captions import recaption
 from textdiff_monai.data.files import read_rows, write_rows, written_file, written_whole
 from textdiff_monai.data.items import draw_labelled
 from textdiff_monai.data.layouts import load_datalist
@@ -32,6 +33,7 @@ NETWORKS: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]] = {
     "unet_text": (["unet.json", "unet_text.json"], {}),
 }
 CAPTIONS = ("own", "none", "other", "swapped")
+KNOWN_CAPTIONS = (*CAPTIONS, "reworded")  # not every data set's captions can be
 
 
 def random_backbone(source: str | Path, folder: str | Path, seed: int = 0) -> Path:
@@ -68,7 +70,8 @@ def compare(
         networks: those to train: pretrained (the shipped features), silent (the same without sentences), random (the
             same UNet untrained), pixels (classifiers of single pixels on the shipped features), unet (MONAI's U-Net),
             unet_text (the same with the sentence). The first is what the others are compared with.
-        captions: that networks which read are tested with: own, none, other, swapped.
+        captions: that networks which read are tested with: own, none, other, swapped, reworded (the same meaning in
+            words that no training reads, where captions are understood; see `reword`).
         options: of train.json, for all, such as --resize 256.
 
     Returns:
@@ -77,9 +80,10 @@ def compare(
 
     Raises:
         UsageError: for options that train.json does not have.
-        ValueError: for other networks or captions, more labels than there are, or a folder of another comparison.
+        ValueError: for other networks or captions, captions that cannot be reworded, more labels than there are, or a
+            folder of another comparison.
     """
-    for name, given, known in (("networks", networks, NETWORKS), ("captions", captions, CAPTIONS)):
+    for name, given, known in (("networks", networks, NETWORKS), ("captions", captions, KNOWN_CAPTIONS)):
         if unknown := set(given) - set(known):
             raise ValueError(f"{name} {sorted(unknown)}: expected some of {', '.join(known)}")
     captions = ["own", *(kind for kind in captions if kind != "own")]
@@ -89,6 +93,8 @@ def compare(
     training = load_datalist(dataset_dir, "train", options.get("columns"))
     unit = options.get("count", "images")
     draw_labelled(training, max(labelled), unit=unit)  # an error before any work
+    for kind in captions:
+        recaption(load_datalist(dataset_dir, "test", options.get("columns")), kind)
     same_settings(
         root, "comparison", {"dataset": dataset_dir, "iterations": iterations, "backbone": trained, **options}
     )

@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from textdiff_monai.language.kept_back import worded_otherwise
+
 
 class Symmetry(NamedTuple):
     """A symmetry of the square: an optional left-right mirror, then quarter turns counter-clockwise."""
@@ -128,7 +132,11 @@ def recaption(items: Sequence[Mapping[str, Any]], captions: str) -> list[dict[st
         items: with ``text``.
         captions: "own" leaves them, "none" empties them, "other" gives each item the next different caption of its
             image, which asks for another target there, or, of an image with one caption, the next different one in the
-            list; "swapped" exchanges left and right (an item whose caption has no sides keeps it).
+            list; "swapped" exchanges left and right (an item whose caption has no sides keeps it); "reworded" says the
+            same in words that no training reads, every time the same ones (a caption that is not understood stays).
+
+    Raises:
+        ValueError: for other captions, or "reworded" where none is understood.
     """
     texts = [str(item.get("text", "")) for item in items]
     if captions == "none":
@@ -137,11 +145,22 @@ def recaption(items: Sequence[Mapping[str, Any]], captions: str) -> list[dict[st
         new = _others([str(item.get("image", index)) for index, item in enumerate(items)], texts)
     elif captions == "swapped":
         new = [_WORD.sub(lambda found: _exchange(found[0], _SWAP_HORIZONTAL), text) for text in texts]
+    elif captions == "reworded":
+        new = _reworded(texts)
     elif captions == "own":
         new = texts
     else:
-        raise ValueError(f"captions is {captions!r}: expected 'own', 'none', 'other' or 'swapped'")
+        raise ValueError(f"captions is {captions!r}: expected 'own', 'none', 'other', 'swapped' or 'reworded'")
     return [{**item, "text": text} for item, text in zip(items, new, strict=True)]
+
+
+def _reworded(texts: Sequence[str]) -> list[str]:
+    rng = np.random.default_rng(0)
+    new = [worded_otherwise(text, rng) for text in texts]
+    if not any(new):
+        known = "zones of chest films, lungs, nuclei, structures and lesions by name"
+        raise ValueError(f"captions reworded: of {len(texts)} captions none is understood ({known}); leave it out")
+    return [text if other is None else other for text, other in zip(texts, new, strict=True)]
 
 
 def _others(images: Sequence[str], texts: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from textdiff_monai.language import chest
 from textdiff_monai.language.meaning import ALL_FINDINGS, LUNG, NUCLEI, OPACITY, SIDES, Finding, Meaning
+from textdiff_monai.language.reader import read
 from textdiff_monai.language.rules import capitalised, expand, parse_sections, pick, read_sections
 from textdiff_monai.language.structures import read_targets
 
@@ -60,6 +61,19 @@ def reword(
     told = [expand(own, "frame", rng, target=names[0], other=names[1])]
     before, after = ([expand(own, name, rng)] if name in own else [] for name in ("before", "after"))
     return " ".join(map(capitalised, [*before, *told, *after])), True
+
+
+def worded_otherwise(text: str, rng: np.random.Generator, sections: Sections | None = None) -> str | None:
+    """A caption in the words of one of the kinds that leave its target where it is, drawn at random.
+
+    None for one that is not understood, or says of everything that it is not there.
+    """
+    meaning, sections = read(text), sections or sections_of()
+    if meaning is None:
+        return None
+    told = [reword(kind, meaning, text, rng, sections) for kind in every_kind(sections)]
+    same = [one[0] for one in told if one is not None and one[1]]
+    return pick(same, rng) if same else None
 
 
 def _names(

@@ -38,6 +38,7 @@ READINGS = {
     "captions_none": "without a sentence",
     "captions_other": "with another sentence",
     "captions_swapped": "left and right exchanged",
+    "captions_reworded": "the same in other words",
     "swapped": "left and right exchanged, mask too",
 }
 

@@ -16,9 +16,9 @@ def report(run: str | Path, out: str | Path | None = None, split: str = "test", 
     """Write one page about a trained and evaluated run: how good it is, where it is wrong, how to repeat it.
 
     The page is a single file without anything from elsewhere: figures with intervals, what the sentence is worth where
-    the run was evaluated with other captions too (evaluate.json with --captions none, other, swapped), the training's
-    curves, every case with its picture, and recipe and hashes. It holds images and sentences of the data: share it as
-    you may share these.
+    the run was evaluated with other captions too (evaluate.json with --captions none, other, swapped, reworded), the
+    training's curves, every case with its picture, and recipe and hashes. It holds images and sentences of the data:
+    share it as you may share these.
 
     Args:
         run: the folder that training and evaluation wrote into.
