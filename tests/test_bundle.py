@@ -327,6 +327,34 @@ def test_several_targets_of_an_image_are_trained_and_reported_with_its_features_
     assert [group["target"] for group in rows(tmp_path / "output" / "test" / "groups.csv")] == ["left", "lung", "right"]
 
 
+@pytest.fixture
+def kinds_folder(tmp_path):
+    """Bright pictures that show an optic disc, dark ones that show the left lung."""
+    lines, rng = ["image,mask,text,split"], np.random.default_rng(0)
+    Image.new("L", (32, 32), 255).save(tmp_path / "mask.png")
+    for number in range(8):
+        kind, text = (("bright", "optic disc"), ("dark", "left lung"))[number % 2]
+        pixels = rng.integers(*((150, 255) if kind == "bright" else (0, 60)), (32, 32, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{kind}{number}.png")
+        lines.append(f"{kind}{number}.png,mask.png,Segment the {text}.,{'train' if number < 6 else 'test'}")
+    (tmp_path / "text.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_a_target_of_other_kinds_of_pictures_is_not_marked_unless_asked_for(run, tiny, kinds_folder, tmp_path):
+    run("train.json", run_id="training", **tiny | {"dataset_dir": kinds_folder, "max_epochs": 1, "cache_gib": 0})
+    options = inference_options(tiny) | {"dataset_dir": kinds_folder / "bright6.png", "text": "Segment the left lung."}
+    doubts = []
+    for name, option in {"familiar": {}, "all": {"only_familiar": False}}.items():
+        options |= {"output_dir": tmp_path / name, "checkpoint": tmp_path / "models" / "model.pt"}
+        run("inference.json", **options | option)
+        (row,) = rows(tmp_path / name / "results.csv")
+        doubts.append((row["doubt"], float(row["highest_probability"]) < 1e-6))
+    assert doubts[1] == ("", False)
+    assert "unlike those that show lung" in doubts[0][0]
+    assert doubts[0][1]
+
+
 def test_tiles_in_training_and_sliding_windows_in_evaluation(run, tiny, tmp_path):
     run("train.json", **tiny | {"tile": 16, "max_epochs": 1})
     assert rows(tmp_path / "output" / "history.csv")
@@ -451,6 +479,7 @@ def test_what_training_evaluation_and_inference_share_is_the_same_in_each():
         json.loads((CONFIGS / name).read_text()) for name in ("train.json", "evaluate.json", "inference.json")
     )
     facts = {"encoders", "words", "targets", "centres", "radius", "figures", "temperature", "least_presence"}
+    facts |= {"pictures"}
     newer = {"plane", "neighbours", "heads"}  # than some heads
     known = read_recipe(BUNDLE / "models" / "model.pt").keys() - facts - newer
     for name in known:
@@ -464,6 +493,7 @@ def test_what_training_evaluation_and_inference_share_is_the_same_in_each():
     for name in (train.keys() & inference.keys()) - own - known - newer:
         assert train[name] == inference[name], name
     calibrated = {"temperature": "@temperature", "least_presence": "@least_presence"}
+    calibrated["familiarity"] = evaluate["validate#inferer#familiarity"]
     assert train["validate"]["inferer"] | calibrated == inference["inferer"]
 
 

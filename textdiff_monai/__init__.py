@@ -20,6 +20,7 @@ _MODULES = {
     "data.sampling": ["even_sampler"],
     "data.slices": ["has_volumes", "slices_of"],
     "engines.calibration": ["Calibrate", "CalibrationReport", "ExpectedDice"],
+    "engines.familiarity": ["Familiarity", "pictures_facts"],
     "engines.features": ["FeatureCache", "cache_folder"],
     "engines.inferer": ["TextInferer"],
     "engines.metrics": ["NonemptyDice", "SliceDice", "SurfaceDistance"],

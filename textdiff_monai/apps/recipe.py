@@ -7,11 +7,17 @@ from pathlib import Path
 
 from textdiff_monai.networks.recipe import read_recipe
 
+_LONG = 10000  # characters
+
 
 def recipe(checkpoint: str | Path) -> None:
     """Print what a checkpoint was trained with, as JSON; inference and evaluation take it from there.
 
+    Of what takes pages, such as what training pictures are like, only the size.
+
     Args:
         checkpoint: the model.pt of a training.
     """
-    print(json.dumps(read_recipe(checkpoint), indent=2))
+    told = {name: (value, len(json.dumps(value))) for name, value in read_recipe(checkpoint).items()}
+    short = {name: value if size <= _LONG else f"{size} characters" for name, (value, size) in told.items()}
+    print(json.dumps(short, indent=2))

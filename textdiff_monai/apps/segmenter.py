@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,12 +66,12 @@ class Segmenter:
         for first in range(0, len(items), at_once):
             some = items[first : first + at_once]
             asked = [self._ask(item, MetaTensor(image.as_tensor(), meta=dict(image.meta))) for item in some]
-            meta = {name: [one[name] for one in asked] for name in ("text", "slices")}
+            meta = {name: [one[name] for one in asked] for name in ("text", "slices", "doubt")}
             batch = MetaTensor(image.as_tensor().to(self.nodes["device"]).expand(len(some), *image.shape), meta=meta)
             with torch.no_grad():
                 found = self.nodes["inferer"](batch, self.network, progress=progress).as_tensor().cpu()
-            for item, one, logits in zip(some, asked, found, strict=True):
-                told = {**item, "doubt": one["doubt"], "seconds": (time.monotonic() - start) / len(some)}
+            for item, one, doubt, logits in zip(some, asked, batch.meta["doubt"], found, strict=True):
+                told = {**item, "doubt": doubt, "seconds": (time.monotonic() - start) / len(some)}
                 mask = logits.argmax(0).to(torch.uint8).numpy()
                 words = self._effects(self._plane(image, mask), one["text"]) if self._effects else ()
                 results.add(told, mask, logits.softmax(0).numpy(), image.numpy(), space_of(image), words)
@@ -86,10 +87,13 @@ class Segmenter:
         # Black and white are those of the slide, whatever is in a window.
         prepare = ToInputd("image", self.nodes["channels"], self.nodes["intensity_range"] or (0.0, 255.0))
 
+        inferer = copy(self.nodes["inferer"])
+        inferer.familiarity = None  # of whole pictures
+
         def run(windows: Tensor, texts: list[str]) -> Tensor:
             images = torch.stack([prepare({"image": window})["image"] for window in windows])
             with torch.no_grad():
-                return self.nodes["inferer"](images.to(self.nodes["device"]), self.network, text=texts)
+                return inferer(images.to(self.nodes["device"]), self.network, text=texts)
 
         def wanted(top: int, left: int, side: int) -> bool:
             drawn = [region for _, region in asked if region is not None]

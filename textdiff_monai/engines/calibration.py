@@ -34,7 +34,7 @@ class Calibrate:
         cost: how much of the mean Dice of targets that are there may be lost to masks left out.
     """
 
-    def __init__(self, checkpoint: str, pixels: int = 20000, cost: float = 0.005) -> None:
+    def __init__(self, checkpoint: str, pixels: int = 20000, cost: float = 0.001) -> None:
         self.checkpoint, self.pixels, self.cost = checkpoint, pixels, cost
         self._logits, self._truth = list[np.ndarray](), list[np.ndarray]()
         self._presence, self._dice = list[float](), list[float]()

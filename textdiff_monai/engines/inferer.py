@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from monai.utils import convert_to_dst_type
 from torch import Tensor
 
 from textdiff_monai.data.scan import slice_numbers
-from textdiff_monai.engines.presence import leave_out
+from textdiff_monai.engines.presence import leave_out, unmarked
 from textdiff_monai.language.reader import target_of
 
 BACKGROUND = 20.0  # logit of the background where nobody asks
@@ -41,6 +42,9 @@ class TextInferer(Inferer):
         least_presence: nothing is marked where what would be marked is less sure of itself, as trained; see
             :func:`~textdiff_monai.engines.presence.presence`. Of a volume this is asked once.
         neighbours: the channels of a slice are the one below, itself and the one above, as in training.
+        familiarity: of images (B, 3, H, W) and their sentences, why nothing in each can be what is asked for, or "";
+            such as :class:`~textdiff_monai.Familiarity`. Nothing is marked then; ``doubt`` in the metadata says why.
+            Volumes are not asked about.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class TextInferer(Inferer):
         neighbours: bool = False,
         temperature: float = 1.0,
         least_presence: float = 0.0,
+        familiarity: Callable[[Tensor, Sequence[str]], list[str]] | None = None,
     ) -> None:
         super().__init__()
         if resize is not None and tile is not None:
@@ -63,7 +68,7 @@ class TextInferer(Inferer):
             raise ValueError("scales are of the side that images are resized to: give resize as well")
         self.resize, self.read_text, self.scales = resize, read_text, dict(scales or {})
         self.slices_per_batch, self.neighbours = slices_per_batch, neighbours
-        self.temperature, self.least_presence = temperature, least_presence
+        self.temperature, self.least_presence, self.familiarity = temperature, least_presence, familiarity
         self.window = None
         if side := tile or (resize if scales else None):
             self.window = SlidingWindowInferer(
@@ -96,6 +101,12 @@ class TextInferer(Inferer):
             asked = [slice_numbers(one, images.shape[-1]) for one in _of_each(inputs, "slices", len(images))]
             return self._calibrated(self._stacks(images, network, texts, asked, progress), inputs)
         logits = self._planes(images, network, texts)
+        if self.familiarity is not None:
+            doubts = self.familiarity(images, texts)
+            logits = torch.stack(
+                [unmarked(one, BACKGROUND) if why else one for one, why in zip(logits, doubts, strict=True)]
+            )
+            _tell(inputs, doubts)
         if progress is not None:
             progress(len(images))
         return self._calibrated(logits, inputs)
@@ -154,8 +165,7 @@ class TextInferer(Inferer):
         size, side = images.shape[-2:], self.resize * scale
         if tuple(size) == (side, side):
             return run(images)
-        resized = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
-        return F.interpolate(run(resized), size, mode="bilinear", align_corners=False)
+        return F.interpolate(run(resized(images, (side, side))), size, mode="bilinear", align_corners=False)
 
     def _calibrated(self, logits: Tensor, inputs: Tensor) -> Tensor:
         """With the inputs' metadata, so that the result can be written as they were."""
@@ -163,6 +173,21 @@ class TextInferer(Inferer):
             logits = torch.stack([leave_out(one, self.least_presence) for one in logits])
         logits = logits / self.temperature
         return convert_to_dst_type(logits, inputs, dtype=logits.dtype)[0] if isinstance(inputs, MetaTensor) else logits
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (B, C, H, W) as the network takes them whole."""
+    same = tuple(images.shape[-2:]) == size
+    return images if same else F.interpolate(images, size, mode="bilinear", antialias=True)
+
+
+def _tell(inputs: Tensor, doubts: Sequence[str]) -> None:
+    """Adds to the ``doubt`` in the metadata of images, and warns."""
+    for doubt in dict.fromkeys(filter(None, doubts)):
+        warnings.warn(f"nothing is marked: {doubt}; --only_familiar False marks it all the same", stacklevel=3)
+    if isinstance(inputs, MetaTensor) and any(doubts):
+        known = _of_each(inputs, "doubt", len(doubts))
+        inputs.meta["doubt"] = ["; ".join(filter(None, each)) for each in zip(known, doubts, strict=True)]
 
 
 def _of_each(inputs: Tensor, name: str, batch: int) -> list[str]:

@@ -31,14 +31,14 @@ def presence(logits: Tensor) -> Tensor:
 
 
 def leave_out(logits: Tensor, least: float) -> Tensor:
-    """Logits (classes, ...) that mark nothing where the presence is less than ``least``, else as they are.
+    """Logits (classes, ...) that mark nothing where the presence is less than ``least``, else as they are."""
+    return logits if presence(logits) >= least else unmarked(logits, _UNDER)
 
-    What is left out keeps its order: the background is raised until no pixel is marked.
-    """
-    if presence(logits) >= least:
-        return logits
+
+def unmarked(logits: Tensor, under: float) -> Tensor:
+    """Logits (classes, ...) that mark nothing, in the same order: the background's raised above all by ``under``."""
     lead = (logits[1:].amax(0) - logits[0]).max().clamp(min=0)
-    return torch.cat([logits[:1] + lead + _UNDER, logits[1:]])
+    return torch.cat([logits[:1] + lead + under, logits[1:]])
 
 
 class PresenceAUC(CumulativeIterationMetric):

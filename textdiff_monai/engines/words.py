@@ -45,7 +45,7 @@ class WordEffects:
             )
         self.network, self.inferer = network, inferer
         self._plain = copy(inferer)  # maps are no logits
-        self._plain.temperature, self._plain.least_presence = 1.0, 0.0
+        self._plain.temperature, self._plain.least_presence, self._plain.familiarity = 1.0, 0.0, None
 
     @torch.no_grad()
     def __call__(self, image: Tensor, text: str) -> list[WordEffect]:

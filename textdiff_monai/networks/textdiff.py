@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -107,11 +108,19 @@ class TextDiff(nn.Module):
         with torch.autocast(image.device.type, self.autocast):
             return self._logits(image, embeddings.to(image.device), mask).float()
 
+    def features(self, image: Tensor) -> list[Tensor]:
+        """The backbone's maps of images, as :meth:`forward` has them."""
+        with nullcontext() if self.autocast is None else torch.autocast(image.device.type, self.autocast):
+            return self._features(image)
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        with ShortConvolutions() if self.fast else nullcontext():
+            return self.backbone(image)
+
     def _logits(self, image: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
         if not self.fast or torch.jit.is_tracing() or torch.compiler.is_compiling():
             return self.head(self.backbone(image), text, mask, image.shape[-2:])
-        with ShortConvolutions():
-            features = self.backbone(image)
+        features = self._features(image)
         if isinstance(self.head, HeadEnsemble):
             return self.head(features, text, mask, image.shape[-2:], self.short)
         return self.short(self.head, features, text, mask, image.shape[-2:])
