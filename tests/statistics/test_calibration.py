@@ -51,11 +51,17 @@ def test_the_area_counts_pairs_in_order():
 
 
 def test_masks_are_left_out_as_long_as_they_cost_little():
-    presence = np.array([0.9, 0.6, 0.7, 0.8, 0.95, 0.75])
-    dice = np.array([0.8, 0.02, np.nan, 0.5, 0.9, np.nan])
+    presence = np.array([0.9, 0.6, 0.7, 0.8, 0.95, 0.75, 0.93])
+    dice = np.array([0.8, 0.02, np.nan, 0.5, 0.9, np.nan, np.nan])
     assert least_presence(presence, dice, cost=0.01) == 0.8  # what is less costs 0.02 / 4
-    assert least_presence(presence, dice, cost=0.001) == 0.6
+    assert least_presence(presence, dice, cost=0.001) == 0
     assert least_presence(presence, dice, cost=1) == 0.95
+
+
+def test_no_mask_is_left_out_that_saves_nothing():
+    presence, dice = np.array([0.6, 0.7, 0.9, 0.0, 0.95]), np.array([0.01, 0.0, 0.8, np.nan, np.nan])
+    assert least_presence(presence, dice, cost=0.01) == 0
+    assert least_presence(np.append(presence, 0.65), np.append(dice, np.nan), cost=0.01) == 0.7
 
 
 @pytest.mark.parametrize("dice", [[0.8, 0.9], [np.nan, np.nan]])

@@ -49,7 +49,7 @@ class Calibrate:
             self._logits.append(logits.numpy()[:, drawn].T)
             self._truth.append(truth.numpy()[drawn])
             found, there = logits.argmax(0) > 0, truth > 0
-            self._presence.append(float(presence(logits)))
+            self._presence.append(float(presence(logits)) if found.any() else 0.0)
             self._dice.append(float(2 * (found & there).sum() / (found.sum() + there.sum())) if there.any() else np.nan)
 
     def fit(self, engine: Engine) -> None:

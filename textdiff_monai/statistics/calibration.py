@@ -53,23 +53,26 @@ def fit_temperature(logits: NDArray[Any], truth: NDArray[Any]) -> float:
 
 
 def least_presence(presence: NDArray[Any], dice: NDArray[Any], cost: float) -> float:
-    """The highest presence that a mask may have to have, if the mean Dice of targets that are there loses ``cost``.
+    """The presence that a mask must have, so that of absent targets as few as can be are marked at a bounded cost.
 
     Args:
-        presence: of each item, (N,).
+        presence: of each item's mask, (N,); 0 where nothing is marked.
         dice: of the masks as they are, NaN where the target is not there.
         cost: at most, of the mean over targets that are there.
 
     Returns:
-        0, which leaves nothing out, where no target is absent, or none is there.
+        The lowest that leaves out as many masks of absent targets as the cost allows; 0 where it allows none.
     """
     there = ~np.isnan(dice)
-    if there.all() or not there.any():
+    if not there.any():
         return 0.0
     order = np.argsort(presence[there], kind="stable")
-    lost = np.cumsum(dice[there][order]) / there.sum()
-    # The first mask that would cost too much is the last that is kept.
-    return float(presence[there][order][min(np.searchsorted(lost, cost, side="right"), len(order) - 1)])
+    kept, lost = presence[there][order], np.cumsum(dice[there][order]) / there.sum()
+    # The first mask that would cost too much is the last that must be kept.
+    highest = kept[min(np.searchsorted(lost, cost, side="right"), len(order) - 1)]
+    alarms = presence[~there]
+    alarms = alarms[(alarms > 0) & (alarms < highest)]
+    return float(kept[kept > alarms.max()].min()) if len(alarms) else 0.0
 
 
 def area_under_roc(scores: NDArray[Any], positive: NDArray[Any]) -> float:
