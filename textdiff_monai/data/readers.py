@@ -72,9 +72,9 @@ class PictureFormat(Format):
             if picture.mode == "P":
                 colours, palette = picture.getpalette("RGB") or [], np.zeros((256, 3), np.uint8)
                 palette.flat[: len(colours)] = colours
-                return Picture(np.asarray(picture), palette)
+                return Picture(np.array(picture), palette)
             plain = picture.mode in _PLAIN
-            pixels = np.asarray(picture if plain else picture.convert(_WITH_ALPHA.get(picture.mode, "RGB")))
+            pixels = np.array(picture if plain else picture.convert(_WITH_ALPHA.get(picture.mode, "RGB")))
         return Picture(_native(pixels), whole=pixels.dtype != np.uint8 or not sixteen)
 
 
