@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from textdiff_monai.data.files import write_rows
 from textdiff_monai.data.pictures import strip
+from textdiff_monai.data.words import WordEffect, word_strip
 from textdiff_monai.statistics.intervals import mean_interval
 
 STRANGE = 'left & <b>upper</b> "lung" <script>alert(1)</script> {{ 7 * 7 }}'
@@ -17,7 +19,7 @@ STRANGE = 'left & <b>upper</b> "lung" <script>alert(1)</script> {{ 7 * 7 }}'
 def save_run(run: Path, cases: int = 12, readings: tuple[str, ...] = ("none", "swapped")) -> Path:
     """An evaluation of so many cases, two an image; the last has a strange sentence, the third a figure less.
 
-    Case 7 is the worst, with Dice 0.01.
+    Case 7 is the worst, with Dice 0.01; the words of it and of the last case have been measured.
     """
     rng = np.random.default_rng(0)
     dice = {"own": rng.uniform(0.5, 1.0, cases), "none": rng.uniform(0.1, 0.5, cases), "swapped": np.zeros(cases)}
@@ -52,6 +54,23 @@ def save_run(run: Path, cases: int = 12, readings: tuple[str, ...] = ("none", "s
         image = np.repeat((60 + 90 * truth + rng.normal(0, 12, truth.shape))[..., None], 3, axis=2)
         (run / "test" / "pictures").mkdir(exist_ok=True)
         strip(image, [truth, found]).save(run / "test" / "pictures" / f"case_{number}.webp", quality=80)
+    _save_words(run / "test", {"case_7": "The nuclei in the right.", f"case_{cases - 1}": STRANGE})
     history = [{"epoch": e, "loss": 2 / e, "val_mean_dice": "" if e % 2 else 0.9 - 1 / e} for e in range(1, 11)]
     write_rows(run / "history.csv", history)
     return run
+
+
+def _save_words(folder: Path, texts: dict[str, str]) -> None:
+    """Of cases, by their names: the share of a word grows with its place, and so does what it costs to leave it out."""
+    table: list[dict[str, Any]] = []
+    (folder / "words").mkdir(exist_ok=True)
+    for case, text in texts.items():
+        words = text.split()
+        shares = np.linspace(0.05, 0.9 / len(words), len(words))
+        effects = [WordEffect(word, np.full((96, 128), share), None) for word, share in zip(words, shares, strict=True)]
+        word_strip(effects).save(folder / "words" / f"{case}.webp", quality=75)
+        for number, (word, share) in enumerate(zip(words, shares, strict=True), 1):
+            figures = {"attention": share, "dice": 0.9, "dice_without": 0.9 - 0.05 * number}
+            table.append({"id": case, "number": number, "word": word, **figures})
+        table.append({"id": case, "word": "(no word)", "attention": 0.1, "dice": 0.9})
+    write_rows(folder / "words.csv", table)

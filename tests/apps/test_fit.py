@@ -44,6 +44,10 @@ def test_what_was_chosen_is_told_repeats_the_weights_and_is_not_chosen_anew(opti
         assert re.sub("&#39;", "'", page).count(choice["why"]) == 1
     assert "What was chosen, and why" in page
     assert (root / "test" / "metrics.json").exists()
+    assert {row["id"] for row in read_rows(root / "test" / "words.csv")} == {
+        case["id"] for case in read_rows(root / "test" / "cases.csv")
+    }
+    assert page.count('role="toolbar"') == 4
     assert "temperature" in json.loads((root / "test" / "calibration.json").read_text())
 
     weights = torch.load(root / "model.pt", weights_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 from textdiff_monai.apps.demo_tasks import TASKS, Task
 from textdiff_monai.apps.report.report import report
 from textdiff_monai.apps.story import tell
-from textdiff_monai.apps.workflow import config_files, run_bundle
+from textdiff_monai.apps.workflow import WORDS_OF, config_files, run_bundle
 from textdiff_monai.data.files import read_rows, write_rows
 
 SIDE = 128
@@ -98,7 +98,8 @@ def _train(options: dict[str, Any]) -> None:
 
 
 def _evaluate(report: Path, options: dict[str, Any], captions: str, data: Path) -> float:
-    changed = {"captions": captions, "report_dir": str(report), "dataset_dir": str(data)}
+    changed: dict[str, Any] = {"captions": captions, "report_dir": str(report), "dataset_dir": str(data)}
+    changed["words"] = WORDS_OF if report.name == "test" else 0
     run_bundle("run", ["evaluate.json"], options | changed)
     return float(json.loads((report / "metrics.json").read_text())["mean_dice"])
 

@@ -12,7 +12,7 @@ from textdiff_monai.apps.check import check
 from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.apps.plan import plan
 from textdiff_monai.apps.report.report import report
-from textdiff_monai.apps.workflow import config_files, run_bundle, same_settings
+from textdiff_monai.apps.workflow import WORDS_OF, config_files, run_bundle, same_settings
 from textdiff_monai.data.files import written_file
 from textdiff_monai.data.items import draw_labelled
 from textdiff_monai.data.layouts import load_datalist
@@ -83,10 +83,12 @@ def fit(
     if held["val"]:
         print(f"\nCalibrating on {held['val']} validation items; {_spent(start, minutes)}", flush=True)
         run_bundle("run", [*laid, "calibrate.json"], {})
-    for captions in ("own", "none") if chosen.get("read_text", True) else ("own",):
+    reads = chosen.get("read_text", True)
+    for captions in ("own", "none") if reads else ("own",):
         told = "" if captions == "own" else " without their sentences"
         print(f"\nTesting {held[split]} items of {split}{told}; {_spent(start, minutes)}", flush=True)
-        run_bundle("run", laid, {"split": split, "captions": captions})
+        measured = {"words": WORDS_OF if reads and captions == "own" else 0}
+        run_bundle("run", laid, {"split": split, "captions": captions, **measured})
     print(f"\nDone; {_spent(start, minutes)}")
     return report(root, split=split)
 

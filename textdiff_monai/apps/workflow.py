@@ -12,6 +12,8 @@ from monai.bundle import BundleWorkflow, create_workflow
 from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.data.files import written_file
 
+WORDS_OF = 8  # cases, worst and best, whose words an evaluation for a report measures
+
 
 def config_files(overlays: Sequence[str | Path] = ()) -> list[str]:
     """``train.json`` and what is laid over it: names of the bundle's configurations, or absolute paths of others."""

@@ -117,6 +117,57 @@ def test_all_is_reached_by_keyboard(page):
     assert picture.bounding_box()["width"] > 1.5 * before
 
 
+def of_case(page, case):
+    row = page.locator(".cases tbody tr", has=page.get_by_text(case, exact=True))
+    return row, row.locator(".map"), row.locator(".told")
+
+
+@pytest.mark.parametrize("width", [1200, 360])
+def test_a_word_shows_its_map_over_the_image_and_what_the_mask_is_without_it(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.get_by_role("button", name="Worst first").click()
+    row, shown_map, told = of_case(page, "case_7")
+    assert not shown_map.is_visible()
+    row.get_by_role("button", name="nuclei").hover()
+    assert told.inner_text() == "Dice 0.80 without it, 0.90 with it; 8% of the attention"
+    assert shown_map.is_visible()
+    place = shown_map.evaluate("map => getComputedStyle(map).backgroundPositionX")
+    over, picture = shown_map.bounding_box(), row.locator("img").bounding_box()
+    assert (over["x"], over["y"], over["height"]) == pytest.approx(
+        (picture["x"], picture["y"], picture["height"]), abs=1
+    )
+    assert over["width"] == pytest.approx(picture["width"] / 3, abs=2)
+    row.get_by_role("button", name="right.").hover()
+    assert shown_map.evaluate("map => getComputedStyle(map).backgroundPositionX") != place
+    page.mouse.move(0, 0)
+    assert not shown_map.is_visible()
+    assert told.inner_text() == ""
+
+
+def test_words_are_reached_by_keyboard_with_one_stop_a_sentence(page):
+    row, shown_map, told = of_case(page, "case_7")
+    row.get_by_role("button", name="Enlarge").focus()
+    page.keyboard.press("Tab")
+    focused = "document.activeElement.textContent"
+    assert page.evaluate(focused) == "The"
+    assert shown_map.is_visible()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(focused) == "nuclei"
+    assert "Dice 0.80 without it" in told.inner_text()
+    for _ in range(2):
+        page.keyboard.press("ArrowLeft")
+    assert page.evaluate(focused) == "right."
+    page.keyboard.press("Tab")
+    assert not page.evaluate("document.activeElement.closest('.words')")
+    assert not shown_map.is_visible()
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate(focused) == "right."
+    page.keyboard.press("Escape")
+    assert not shown_map.is_visible()
+    words = row.get_by_role("toolbar", name="Words of case_7").get_by_role("button")
+    assert words.nth(1).get_attribute("aria-label").startswith("nuclei: Dice 0.80 without it")
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (360, "light"), (360, "dark")])
 def test_it_fits_its_window_and_can_be_read_in_light_and_dark(page, width, scheme):
     page.set_viewport_size({"width": width, "height": 800})

@@ -64,12 +64,14 @@ def findings_of(run: Path, split: str) -> dict[str, Any]:
     )
     recipe = dict(read_recipe(checkpoint)) if checkpoint else {}
     pictures, columns = list[str](), [name for name in FIGURES if cases and name in cases[0]]
-    rows = []
+    rows, words = [], _words(run / split)
     for index, case in enumerate(cases):
         picture = _picture(run / split / "pictures" / picture_name(case["id"]), pictures)
         figures = [_number(case[name]) for name in columns]
         figures += [_number(rows[index]["mean_dice"]) for rows in others.values()]
-        rows.append({"id": case["id"], "text": case["text"], "figures": figures, **picture})
+        own, strip = words.get(case["id"], []), run / split / "words" / picture_name(case["id"])
+        maps = _picture(strip, pictures)["picture"] if own and picture["picture"] is not None else None
+        rows.append({"id": case["id"], "text": case["text"], "figures": figures, **picture, "words": own, "maps": maps})
     names = recipe.get("class_names", ["background", "target"])[1:]
     return {
         "images": metrics["images"],
@@ -84,6 +86,7 @@ def findings_of(run: Path, split: str) -> dict[str, Any]:
         "cases": rows,
         "pictures": pictures,
         "has_pictures": bool(pictures),
+        "has_words": len(words),
         "legend": [(name, "#{:02x}{:02x}{:02x}".format(*TINTS[i % len(TINTS)])) for i, name in enumerate(names)],
         "tables": _tables(run, checkpoint, recipe),
     }
@@ -94,6 +97,17 @@ def _evaluation(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; evaluate first: python -m monai.bundle run with evaluate.json")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _words(folder: Path) -> dict[str, list[dict[str, str]]]:
+    """By case: each word of its sentence, and in words what it does."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for row in read_rows(folder / "words.csv"):
+        if row["number"]:
+            told = f"Dice {float(row['dice_without']):.2f} without it, {float(row['dice']):.2f} with it; "
+            told += f"{float(row['attention']):.0%} of the attention"
+            found.setdefault(row["id"], []).append({"word": row["word"], "told": told})
+    return found
 
 
 def _calibration(path: Path) -> dict[str, Any] | None:

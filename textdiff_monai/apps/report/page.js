@@ -71,3 +71,35 @@ for (const button of document.querySelectorAll(".picture button")) {
     button.ariaExpanded = String(button.ariaExpanded !== "true");
   });
 }
+
+// A word that is pointed at or focused shows its map over the image, the first of the three pictures. One word of a
+// sentence is reached by Tab, the others from it by the arrow keys.
+for (const sentence of document.querySelectorAll(".words")) {
+  const words = Array.from(sentence.querySelectorAll("button"));
+  const map = sentence.closest("tr").querySelector(".map");
+  const told = sentence.nextElementSibling;
+  const show = (word) => {
+    told.textContent = word === null ? "" : word.dataset.told;
+    if (map === null) return;
+    map.hidden = word === null;
+    if (word === null) return;
+    map.style.backgroundImage = `url(${pictures[map.dataset.picture]})`;
+    map.style.backgroundSize = `${100 * words.length}% 100%`;
+    map.style.backgroundPosition = `${(100 * words.indexOf(word)) / Math.max(1, words.length - 1)}% 0`;
+  };
+  const focused = () => (words.includes(document.activeElement) ? document.activeElement : null);
+  words.forEach((word, number) => {
+    word.addEventListener("mouseenter", () => show(word));
+    word.addEventListener("mouseleave", () => show(focused()));
+    word.addEventListener("focus", () => {
+      for (const one of words) one.tabIndex = one === word ? 0 : -1;
+      show(word);
+    });
+    word.addEventListener("blur", () => show(null));
+    word.addEventListener("keydown", ({ key }) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[key];
+      if (step) words[(number + step + words.length) % words.length].focus();
+      if (key === "Escape") show(null);
+    });
+  });
+}
