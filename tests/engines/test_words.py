@@ -13,6 +13,7 @@ from textdiff_monai import HeadEnsemble, TextInferer, WordCases, WordEffects, bu
 from textdiff_monai.apps.trained import trained
 from textdiff_monai.data.files import read_rows, write_rows
 
+UNFAMILIAR = {"familiarity": lambda images, texts: ["another kind of picture"] * len(images)}
 TEXT = "left upper lung, nuclei in the middle"
 
 
@@ -66,7 +67,9 @@ def test_several_heads_have_the_mean_of_their_maps(network, image):
     torch.testing.assert_close(word_maps(network, image, TEXT), torch.stack(alone).mean(0))
 
 
-@pytest.mark.parametrize("options", [{}, {"resize": 16}, {"tile": 16}, {"temperature": 3.0, "least_presence": 0.9}])
+@pytest.mark.parametrize(
+    "options", [{}, {"resize": 16}, {"tile": 16}, {"temperature": 3.0, "least_presence": 0.9}, UNFAMILIAR]
+)
 def test_maps_are_of_the_images_size_however_it_is_read(network, image, options):
     effects = WordEffects(steeper(network).eval(), TextInferer(**options))(image[0], TEXT)
     assert [effect.word for effect in effects] == [*TEXT.split(), ""]
@@ -83,6 +86,15 @@ def test_what_is_marked_without_a_word_is_what_the_rest_of_the_sentence_marks(ne
         with torch.no_grad():
             expected = inferer(image, network, text=[rest]).argmax(1)[0]
         assert np.array_equal(effect.without, expected.numpy())
+
+
+def test_a_picture_of_another_kind_has_no_mask_and_a_slice_is_not_asked_about(network, image):
+    effects = WordEffects(steeper(network).eval(), TextInferer(**UNFAMILIAR))
+    picture, a_slice = effects(image[0], TEXT), effects(image[0, ..., None], TEXT)
+    assert not any(effect.without.any() for effect in picture[:-1])
+    assert any(effect.without.any() for effect in a_slice[:-1])
+    for one, other in zip(picture, a_slice, strict=True):
+        np.testing.assert_allclose(one.attention, other.attention, atol=1e-6)
 
 
 def test_a_head_that_reads_no_sentence_has_no_words(network):

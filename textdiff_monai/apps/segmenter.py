@@ -119,7 +119,7 @@ class Segmenter:
     def _plane(self, image: MetaTensor, mask: np.ndarray) -> Tensor:
         """The image, or of a volume the slice that is shown, as the network takes it."""
         pixels = image.as_tensor()
-        plane = self.nodes["inferer"].plane(pixels, fullest(mask)) if pixels.ndim == 4 else pixels
+        plane = self.nodes["inferer"].plane(pixels, fullest(mask))[..., None] if pixels.ndim == 4 else pixels
         return plane.to(self.nodes["device"])
 
     def _ask(self, item: Item, image: MetaTensor) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -52,17 +53,20 @@ class WordEffects:
         """One effect a word, in their order, and one of what is no word.
 
         Args:
-            image: (3, H, W) in [-1, 1], on the network's device; of a volume a slice, :meth:`TextInferer.plane`.
+            image: (3, H, W) in [-1, 1], on the network's device; of a volume a slice (3, H, W, 1), as
+                :meth:`TextInferer.plane` cuts it.
             text: the sentence.
         """
         words = [word for word, _ in self.network.text_encoder.words(text)]  # type: ignore[attr-defined]
         rests = [" ".join(words[:place] + words[place + 1 :]) for place in range(len(words))]
-        maps = self._plain(image[None], self._maps, text=[text])[0].float().cpu().numpy()
-        masks = []
+        shape = image.shape[1:3]
+        maps = self._plain(image[None], self._maps, text=[text])[0].reshape(-1, *shape).float().cpu().numpy()
+        masks = list[np.ndarray]()
         for first in range(0, len(rests), _AT_ONCE):
             some = rests[first : first + _AT_ONCE]
-            logits = self.inferer(image.expand(len(some), *image.shape), self.network, text=some)
-            masks += list(logits.argmax(1).to(torch.uint8).cpu().numpy())
+            with warnings.catch_warnings(action="ignore"):  # nobody asked these
+                logits = self.inferer(image.expand(len(some), *image.shape), self.network, text=some)
+            masks += list(logits.argmax(1).reshape(-1, *shape).to(torch.uint8).cpu().numpy())
         effects = [WordEffect(*one) for one in zip(words, maps[:-1], masks, strict=True)]
         return [*effects, WordEffect("", maps[-1], None)]
 
@@ -116,7 +120,7 @@ class WordCases:
         found = self.inferer(image[None], self.network, text=[text])[0].argmax(0).to(torch.uint8).cpu().numpy()
         if truth.ndim == 3:
             number = fullest(truth if truth.any() else found)
-            image, truth, found = self.inferer.plane(image, number), truth[..., number], found[..., number]
+            image, truth, found = self.inferer.plane(image, number)[..., None], truth[..., number], found[..., number]
         effects = self.effects(image, text)
         with written_file(self.folder / "words" / picture_name(case)) as partial:
             word_strip(effects).save(partial, "WEBP", quality=75)
