@@ -72,6 +72,30 @@ def test_ct_is_in_hounsfield_units(syntax, tmp_path):
     np.testing.assert_array_equal(picture.pixels, values * 2.0 - 1024)
 
 
+@pytest.mark.parametrize("name", ["JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless", "RLELossless"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_what_scanners_compress_is_what_it_was(name, signed, tmp_path):
+    gdcm = pytest.importorskip("gdcm")
+    values = np.kron(stored(16, signed), np.ones((8, 8), np.int16)).astype(np.int16 if signed else np.uint16)
+    values[::2] //= 3
+    if signed:
+        values[1::2] -= 1000
+    plain = gdcm.ImageReader()
+    plain.SetFileName(str(save_dicom(tmp_path / "plain.dcm", values)))
+    assert plain.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, name)))
+    change.SetInput(plain.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(tmp_path / "packed.dcm"))
+    writer.SetFile(plain.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    assert (tmp_path / "packed.dcm").stat().st_size < (tmp_path / "plain.dcm").stat().st_size
+    np.testing.assert_array_equal(read_picture(tmp_path / "packed.dcm").pixels, values)
+
+
 def test_the_window_is_that_of_the_option_or_of_the_file(tmp_path):
     elements = {"RescaleSlope": 1, "RescaleIntercept": -1024, "WindowCenter": [40, 500], "WindowWidth": [400, 2000]}
     path = save_dicom(tmp_path / "a.dcm", stored(12), bits=12, **elements)
