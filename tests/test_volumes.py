@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 
 from textdiff_monai import SliceDice, SurfaceDistance, read_recipe
 from textdiff_monai.apps.check import check
+from textdiff_monai.apps.report.report import report
 from textdiff_monai.apps.segment import segment
 
 AFFINE = np.diag([-1.0, -2, 4, 1])
@@ -66,6 +67,38 @@ def test_volumes_are_trained_on_evaluated_and_segmented(neighbours, run, tiny, d
     found = np.asarray(nib.load(own).dataobj) > 0
     dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
     assert dice == pytest.approx(float(cases[0]["mean_dice"]), abs=1e-4)
+
+
+def test_what_training_leaves_tells_nothing_of_the_patients(run, tiny, tmp_path, capfd):
+    """Sentences stand where they are meant to be read: in the cases and on the page of the report."""
+    pytest.importorskip("highdicom")
+    pytest.importorskip("mlflow")
+    from made_dicom import SECRET, save_series
+
+    told, folder = "Kunigunde", tmp_path / "series"
+    rows = ["image,mask,text,split"]
+    for number, split in enumerate(["train", "train", "val", "test"]):
+        values = np.random.default_rng(number).integers(0, 400, (3, 32, 24)).astype(np.int16)
+        save_series(folder / "images" / f"{number}", values)
+        affine = np.array([[-0.75, 0, 0, 10], [0, -0.5, 0, 20], [0, 0, 3, 30], [0, 0, 0, 1]])
+        (folder / "masks").mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image((values.T > 200).astype(np.uint8), affine), folder / "masks" / f"{number}.nii.gz")
+        rows.append(f"{number}/,{number}.nii.gz,the left of Mrs {told} {number} is high,{split}")
+    (folder / "text.csv").write_text("\n".join(rows) + "\n")
+    check(folder, text_encoder=tiny["text_encoder"])
+    cache = tmp_path / "features"
+    options = tiny | {"dataset_dir": folder, "max_epochs": 1, "cache_dir": cache}
+    run("train.json", run_id="training", **options, tracking="mlflow")
+    run("train.json", "evaluate.json", **options)
+    report(tmp_path / "output")
+    printed = capfd.readouterr()
+    assert SECRET not in printed.out + printed.err
+    assert told not in printed.out + printed.err
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(folder)]
+    assert {".pt", ".csv", ".json", ".db", ".html"} <= {path.suffix for path in files}
+    assert any(path.is_relative_to(cache) for path in files)
+    assert not [path for path in files if SECRET.encode() in path.read_bytes() or SECRET in str(path)]
+    assert {path.name for path in files if told.encode() in path.read_bytes()} == {"cases.csv", "report.html"}
 
 
 def test_pictures_have_no_figures_of_slices(run, tiny, data_folder, tmp_path):
