@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 from made_run import save_run
@@ -56,7 +57,10 @@ def test_five_hundred_cases_open_quickly_and_decode_only_what_is_near(browser, w
     page, start = browser.new_page(), time.monotonic()
     page.goto(written)
     page.wait_for_selector(".cases tbody tr")
-    assert time.monotonic() - start < 10  # a second or two, where nothing else runs
+    took = time.monotonic() - start
+    megabytes = Path(written.removeprefix("file://")).stat().st_size / 1e6
+    print(f"{CASES} cases, {megabytes:.1f} MB: open after {took:.2f} s")
+    assert took < 20  # a second or two, where nothing else runs
     assert len(shown(page)) == CASES
     assert page.locator("img[src]").count() < 10
     page.locator("#worst").scroll_into_view_if_needed()
@@ -128,9 +132,13 @@ def test_a_word_shows_its_map_over_the_image_and_what_the_mask_is_without_it(pag
     page.get_by_role("button", name="Worst first").click()
     row, shown_map, told = of_case(page, "case_7")
     assert not shown_map.is_visible()
+    words = row.locator(".words")
+    before = words.bounding_box()
     row.get_by_role("button", name="nuclei").hover()
     assert told.inner_text() == "Dice 0.80 without it, 0.90 with it; 8% of the attention"
     assert shown_map.is_visible()
+    after = words.bounding_box()
+    assert (after["width"], after["height"]) == (before["width"], before["height"])  # nothing slips from the pointer
     place = shown_map.evaluate("map => getComputedStyle(map).backgroundPositionX")
     over, picture = shown_map.bounding_box(), row.locator("img").bounding_box()
     assert (over["x"], over["y"], over["height"]) == pytest.approx(
