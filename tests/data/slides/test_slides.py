@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -50,6 +51,15 @@ def test_a_gray_picture_is_tissue_everywhere(tmp_path, monkeypatch):
 
 
 def test_a_small_tiff_of_tiles_is_a_picture(tmp_path):
+    np.testing.assert_array_equal(read_picture(save_slide(tmp_path / "a.tif", PIXELS, levels=1)).pixels, PIXELS)
+
+
+def test_a_slide_says_which_extra_it_needs(tmp_path, monkeypatch):
+    path = save_slide(tmp_path / "slide.tif", PIXELS)
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    monkeypatch.setattr(slides, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"a slide needs openslide, which is not installed: pip install .*\[slides\]"):
+        open_scan(path)
     np.testing.assert_array_equal(read_picture(save_slide(tmp_path / "a.tif", PIXELS, levels=1)).pixels, PIXELS)
 
 

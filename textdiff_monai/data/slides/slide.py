@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.data.extras import needed
@@ -16,6 +17,7 @@ from textdiff_monai.data.scan import Picture, Scan
 
 _LARGE = 4096**2  # pixels from which a TIFF of tiles is a slide
 _THUMBNAIL = 2048
+_TILE_WIDTH = 322  # TIFF 6.0, section 15
 _PALE = 12  # of 255, between the channels of what has no colour
 
 
@@ -87,13 +89,26 @@ def is_slide(path: Path) -> bool:
     """Whether a file is a slide: by its name, or a TIFF of tiles that is large."""
     if path.name.lower().endswith(SLIDES):
         return True
-    if not path.name.lower().endswith((".tif", ".tiff")) or find_spec("openslide") is None:
+    if not path.name.lower().endswith((".tif", ".tiff")):
         return False
+    if find_spec("openslide") is None:
+        return _has_levels(path)
     openslide = needed("openslide", "slides", "a slide")
     if openslide.OpenSlide.detect_format(path) is None:
         return False
     with openslide.OpenSlide(path) as slide:
         return slide.dimensions[0] * slide.dimensions[1] > _LARGE
+
+
+def _has_levels(path: Path) -> bool:
+    """Whether a TIFF has several pages of tiles, or is larger than Pillow takes: nothing but OpenSlide reads that."""
+    try:
+        with Image.open(path) as picture:
+            return getattr(picture, "n_frames", 1) > 1 and _TILE_WIDTH in getattr(picture, "tag_v2", {})
+    except Image.DecompressionBombError:
+        return True
+    except OSError:  # no picture at all, which whoever reads it will say
+        return False
 
 
 def _otsu(values: np.ndarray) -> int:
