@@ -467,11 +467,21 @@ def test_two_processes_train_together(tiny, tmp_path):
     assert [row["epoch"] for row in rows(tmp_path / "output" / "history.csv")] == ["1", "2"]
 
 
-def test_mlflow_tracks_a_training(run, tiny, tmp_path):
+def test_mlflow_holds_the_figures_of_history(run, tiny, tmp_path):
     pytest.importorskip("mlflow")
-    run("train.json", **tiny | {"max_epochs": 1}, tracking="mlflow")
+    run("train.json", **tiny | {"val_interval": 1}, tracking="mlflow")
     with sqlite3.connect(tmp_path / "output" / "mlruns.db") as database:
-        assert database.execute("select count(*) from metrics where key = 'mean_dice'").fetchone()[0]
+        logged = database.execute("select key, step, value from metrics").fetchall()
+    history = rows(tmp_path / "output" / "history.csv")
+    assert len(history) == 2
+    names = [name.removeprefix("val_") for name in history[0] if name.startswith("val_")]
+    assert {"mean_dice", "mean_iou", "dataset_dice"} <= set(names)
+    for name in names:
+        tracked = [value for key, _, value in sorted(logged, key=lambda one: one[1]) if key == name]
+        assert tracked == pytest.approx([float(row[f"val_{name}"]) for row in history], rel=1e-5), name
+    steps = [value for key, _, value in sorted(logged, key=lambda one: one[1]) if key == "loss"]
+    for epoch, of in enumerate(zip(*[iter(steps)] * (len(steps) // 2), strict=True)):
+        assert sum(of) / len(of) == pytest.approx(float(history[epoch]["loss"]), rel=1e-5)
 
 
 def test_what_training_evaluation_and_inference_share_is_the_same_in_each():
