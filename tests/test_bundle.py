@@ -81,6 +81,12 @@ def test_several_heads_are_trained_calibrated_and_used_as_one(run, tiny, data_fo
     options = {name: str(tiny[name]) for name in ENCODERS} | {"device": "cpu", "checkpoint": str(checkpoint)}
     masks = segment(str(data_folder / "images"), "left", tmp_path / "segmented", **options)
     assert len(masks) == 10
+    for row in rows(tmp_path / "segmented" / "results.csv"):
+        apart = np.asarray(Image.open(tmp_path / "segmented" / row["disagreement"])) / 255
+        marked = np.asarray(Image.open(tmp_path / "segmented" / row["mask"])) > 0
+        assert apart.shape == marked.shape == (32, 40)
+        told = float(row["mean_disagreement"]) if marked.any() else row["mean_disagreement"]
+        assert told == (pytest.approx(apart[marked].mean(), abs=1 / 255) if marked.any() else "")
 
 
 ENCODERS = ("backbone", "text_encoder")

@@ -46,6 +46,7 @@ def test_every_result_has_its_row_and_files(tmp_path, image):
         "slices": "",
         "mask": "a_mask.png",
         "probability": "a_probability.png",
+        "disagreement": "",
         "overlay": "a_overlay.png",
         "outlines": "",
         "words": "",
@@ -55,6 +56,7 @@ def test_every_result_has_its_row_and_files(tmp_path, image):
         "components": "1",
         "mean_probability": "0.9000",
         "highest_probability": "0.9000",
+        "mean_disagreement": "",
         "seconds": "",
         "doubt": "",
     }

@@ -10,6 +10,7 @@ from monai.losses import DiceCELoss
 from torch import nn
 
 from textdiff_monai import DiffusionBackbone, EachHead, TextDiff, TextEncoder
+from textdiff_monai.networks.ensemble import disagreement
 
 HEAD = {
     "channels": 16,
@@ -76,3 +77,22 @@ def test_heads_begin_with_weights_of_their_own_and_the_recipe_counts_them(branch
     assert "heads" not in TextDiff(*branches, head=HEAD).recipe.options
     with pytest.raises(ValueError, match="heads is 0: expected 1 or more"):
         TextDiff(*branches, head=HEAD, heads=0)
+
+
+def test_heads_disagree_where_they_are_sure_of_different_things_and_nowhere_else():
+    sure, torn = [20.0, -20.0], [0.0, 0.0]
+    pixels = {"same": [sure, sure], "both torn": [torn, torn], "opposite": [sure, sure[::-1]], "one torn": [sure, torn]}
+    logits = torch.tensor(list(pixels.values())).permute(1, 2, 0)[None, ..., None]  # (1, heads, classes, pixels, 1)
+    same, torn, opposite, one = disagreement(logits).flatten().tolist()
+    assert (same, torn, opposite) == pytest.approx((0, 0, 1), abs=1e-5)
+    assert one == pytest.approx(0.8113 - 0.5, abs=1e-3)  # the entropy of 3/4 and 1/4, in bits
+
+
+def test_heads_apart_give_their_own_logits_and_then_the_mean_again(branches):
+    network = spread(TextDiff(*branches, head=HEAD, heads=3)).eval()
+    before = network(IMAGE, TEXT)
+    with network.head.apart():
+        each = network(IMAGE, TEXT)
+    assert each.shape == (2, 3, 2, 16, 16)
+    torch.testing.assert_close(each.softmax(2).mean(1), before.softmax(1))
+    assert torch.equal(network(IMAGE, TEXT), before)

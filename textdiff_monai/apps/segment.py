@@ -42,10 +42,11 @@ def segment(
     """Segment images and volumes by what a sentence names: masks, overlays and probabilities.
 
     Every image and sentence gets three files in ``out``: ``*_mask``, where class k is k (of two classes in a PNG, the
-    foreground is 255); ``*_probability``, of the foreground, 0 to 255 in a PNG; both as wide and high as the source as
-    it is seen, or NIfTI in the shape, axes and affine of what lies in space; and ``*_overlay.png``. They are named by
-    the image, and numbered where names would be the same; ``results.csv`` says which is of which image and sentence,
-    and how much it marks; ``run.json`` what made them. A run that was stopped goes on; one bad file does not end it.
+    foreground is 255); ``*_probability``, of the foreground, 0 to 255 in a PNG; and, of a checkpoint with several
+    heads, ``*_disagreement``, how far these are apart, likewise; all as wide and high as the source as it is seen, or
+    NIfTI in the shape, axes and affine of what lies in space; and ``*_overlay.png``. They are named by the image, and
+    numbered where names would be the same; ``results.csv`` says which is of which image and sentence, and how much it
+    marks; ``run.json`` what made them. A run that was stopped goes on; one bad file does not end it.
 
     Args:
         source: an image, a volume or a DICOM series (FOLDER, or FOLDER#NUMBER of several), a folder of any of these,

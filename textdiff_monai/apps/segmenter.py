@@ -20,8 +20,11 @@ from textdiff_monai.data.results import Results
 from textdiff_monai.data.slides.found import Found
 from textdiff_monai.data.slides.regions import Region
 from textdiff_monai.data.slides.slide import Slide
+from textdiff_monai.engines.disagreement import Disagreement
 from textdiff_monai.engines.windows import SlideWindows
 from textdiff_monai.engines.words import WordEffects
+from textdiff_monai.networks.ensemble import HeadEnsemble
+from textdiff_monai.networks.textdiff import TextDiff
 from textdiff_monai.transforms.picture import ToInputd, space_of
 
 Item = Mapping[str, Any]
@@ -57,6 +60,8 @@ class Segmenter:
         self.network, *nodes = trained(NODES, self.options)
         self.nodes = dict(zip(NODES, nodes, strict=True))
         self._effects = WordEffects(self.network, self.nodes["inferer"]) if self.words else None
+        several = isinstance(self.network, TextDiff) and isinstance(self.network.head, HeadEnsemble)
+        self._apart = Disagreement(self.network, self.nodes["inferer"]) if several else None
 
     def image(self, items: Sequence[Item], results: Results, progress: Callable[[int], object]) -> None:
         """A picture or a volume with each of its sentences: read once, its features computed once."""
@@ -70,11 +75,12 @@ class Segmenter:
             batch = MetaTensor(image.as_tensor().to(self.nodes["device"]).expand(len(some), *image.shape), meta=meta)
             with torch.no_grad():
                 found = self.nodes["inferer"](batch, self.network, progress=progress).as_tensor().cpu()
-            for item, one, doubt, logits in zip(some, asked, batch.meta["doubt"], found, strict=True):
+            apart = self._apart(batch).cpu().numpy() if self._apart else [None] * len(some)
+            for item, one, doubt, logits, differ in zip(some, asked, batch.meta["doubt"], found, apart, strict=True):
                 told = {**item, "doubt": doubt, "seconds": (time.monotonic() - start) / len(some)}
                 mask = logits.argmax(0).to(torch.uint8).numpy()
                 words = self._effects(self._plane(image, mask), one["text"]) if self._effects else ()
-                results.add(told, mask, logits.softmax(0).numpy(), image.numpy(), space_of(image), words)
+                results.add(told, mask, logits.softmax(0).numpy(), image.numpy(), space_of(image), words, differ)
             start = time.monotonic()
 
     def slide(self, items: Sequence[Item], slide: Slide, results: Results) -> None:

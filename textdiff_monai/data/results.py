@@ -24,11 +24,14 @@ from textdiff_monai.data.words import WordEffect, word_rows, word_sheet
 from textdiff_monai.data.writers import Origin, PngWriter
 
 COLUMNS = (
-    *("id", "image", "text", "slices", "mask", "probability", "overlay", "outlines", "words"),
-    *("pixels", "area_mm2", "volume_ml", "components", "mean_probability", "highest_probability", "seconds", "doubt"),
+    *("id", "image", "text", "slices", "mask", "probability", "disagreement", "overlay", "outlines", "words"),
+    *("pixels", "area_mm2", "volume_ml", "components", "mean_probability", "highest_probability", "mean_disagreement"),
+    *("seconds", "doubt"),
 )
-_FILES = ("mask", "probability", "overlay", "outlines", "words")
-_RESULT = re.compile(r"(.+)_(?:mask|probability|overlay|words)\.(?:png|csv|nii\.gz|dcm|geojson|ome\.tif)", re.DOTALL)
+_FILES = ("mask", "probability", "disagreement", "overlay", "outlines", "words")
+_RESULT = re.compile(
+    r"(.+)_(?:mask|probability|disagreement|overlay|words)\.(?:png|csv|nii\.gz|dcm|geojson|ome\.tif)", re.DOTALL
+)
 
 
 class Results:
@@ -80,6 +83,7 @@ class Results:
         image: np.ndarray,
         space: Space | None = None,
         words: Sequence[WordEffect] = (),
+        disagreement: np.ndarray | None = None,
     ) -> Path:
         """Write what was found for an item.
 
@@ -92,6 +96,7 @@ class Results:
             space: how the image lies.
             words: what each word of the text does, of a volume in the slice of which most is marked: a picture and,
                 beside it, a table.
+            disagreement: of several heads, like the mask, in [0, 1].
 
         Returns:
             The mask's path.
@@ -104,6 +109,8 @@ class Results:
         row["mask"] = f"{name}_mask{writer.ending}"
         foreground = 1 - probabilities[0]
         row |= figures(mask, foreground, space)
+        if disagreement is not None and mask.any():
+            row["mean_disagreement"] = f"{disagreement[mask > 0].mean():.4f}"
         if "seconds" in item:
             row["seconds"] = f"{item['seconds']:.3g}"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -113,6 +120,9 @@ class Results:
             grey = writer if writer.grey else writer_for(of)
             row |= {"probability": f"{name}_probability{grey.ending}", "overlay": f"{name}_overlay.png"}
             grey.write(self.folder / row["probability"], foreground.clip(0, 1), of)
+            if disagreement is not None:
+                row["disagreement"] = f"{name}_disagreement{grey.ending}"
+                grey.write(self.folder / row["disagreement"], disagreement, of)
             overlay(*_shown(image, mask)).save(self.folder / row["overlay"])
         if words:
             row["words"] = f"{name}_words.png"

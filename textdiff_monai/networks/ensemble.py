@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,7 +22,16 @@ class HeadEnsemble(nn.ModuleList):
 
     def __init__(self, heads: Sequence[Any]) -> None:
         super().__init__(heads)
-        self.options = heads[0].options
+        self.options, self._apart = heads[0].options, False
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Meanwhile each head's own logits are returned in use, too."""
+        self._apart = True
+        try:
+            yield
+        finally:
+            self._apart = False
 
     def forward(
         self,
@@ -38,11 +48,29 @@ class HeadEnsemble(nn.ModuleList):
             compute: what gives a head's logits; called with it and these.
 
         Returns:
-            (B, num_classes, *size): logarithms of the heads' mean probabilities; in training (B, heads, num_classes,
-            *size), each head's own logits, as :class:`EachHead` takes them.
+            (B, num_classes, *size): logarithms of the heads' mean probabilities; in training, and :meth:`apart`, (B,
+            heads, num_classes, *size), each head's own logits, as :class:`EachHead` takes them.
         """
         each = torch.stack([compute(head, features, text, mask, size) for head in self], dim=1)
-        return each if self.training else each.log_softmax(2).logsumexp(1) - math.log(len(self))
+        return each if self.training or self._apart else each.log_softmax(2).logsumexp(1) - math.log(len(self))
+
+
+def disagreement(logits: Tensor) -> Tensor:
+    """How far heads disagree: the entropy of their mean less the mean of their entropies (Jensen-Shannon divergence).
+
+    What is left of the uncertainty when that which each head admits itself is taken off, as in Baranchuk et al., ICLR
+    2022.
+
+    Args:
+        logits: (B, heads, classes, H, W).
+
+    Returns:
+        (B, H, W) in [0, 1]: 0 where all say the same, 1 where they are sure, and divided evenly among the classes.
+    """
+    each = logits.float().log_softmax(2)
+    mean = each.logsumexp(1) - math.log(each.shape[1])
+    own = -(each.exp() * each).sum(2).mean(1)
+    return ((-(mean.exp() * mean).sum(1) - own) / math.log(each.shape[2])).clamp(0, 1)
 
 
 class EachHead(nn.Module):

@@ -1,0 +1,46 @@
+"""Where several heads disagree, image by image, run as the masks are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+
+import torch
+from torch import Tensor, nn
+
+from textdiff_monai.engines.inferer import TextInferer
+from textdiff_monai.networks.ensemble import HeadEnsemble, disagreement
+from textdiff_monai.networks.textdiff import TextDiff
+
+
+class Disagreement:
+    """Maps of how far the heads of a network disagree; costs one more pass of the heads, and of what no cache keeps.
+
+    Args:
+        network: with several heads.
+        inferer: that runs it.
+
+    Raises:
+        ValueError: for a network with a single head.
+    """
+
+    def __init__(self, network: nn.Module, inferer: TextInferer) -> None:
+        if not isinstance(network, TextDiff) or not isinstance(network.head, HeadEnsemble):
+            raise ValueError("one head has nobody to disagree with: train with --heads 5")
+        self.network, self._plain = network, copy(inferer)  # maps are no logits
+        self._plain.temperature, self._plain.least_presence, self._plain.familiarity = 1.0, 0.0, None
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, H, W) or (B, H, W, slices) in [0, 1] of images and sentences as the inferer takes them.
+
+        What :func:`~textdiff_monai.networks.ensemble.disagreement` says of the heads as trained; 0 in slices that the
+        sentence is not about.
+        """
+        return self._plain(images, self._maps)[:, 1].as_subclass(Tensor)
+
+    def _maps(self, image: Tensor, text: str | Sequence[str] | None = None) -> Tensor:
+        """(B, 2, h, w): the inferer takes the first channel for the background."""
+        with self.network.head.apart():
+            apart = disagreement(self.network(image, text))
+        return torch.stack([torch.zeros_like(apart), apart], dim=1)
