@@ -41,7 +41,7 @@ def segment(
 ) -> list[Path]:
     """Segment images and volumes by what a sentence names: masks, overlays and probabilities.
 
-    Every image and sentence gets three files in ``out``: ``*_mask``, where class k is k (of two classes in a PNG, the
+    Every image and sentence gets files in ``out``: ``*_mask``, where class k is k (of two classes in a PNG, the
     foreground is 255); ``*_probability``, of the foreground, 0 to 255 in a PNG; and, of a checkpoint with several
     heads, ``*_disagreement``, how far these are apart, likewise; all as wide and high as the source as it is seen, or
     NIfTI in the shape, axes and affine of what lies in space; and ``*_overlay.png``. They are named by the image, and

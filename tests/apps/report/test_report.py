@@ -78,7 +78,7 @@ def test_what_data_say_is_text_never_markup(tmp_path):
 def test_plots_are_well_formed_with_a_meaning_and_ids_of_their_own(tmp_path):
     page = Page(report(save_run(tmp_path)))
     plots = re.findall(r"<svg.*?</svg>", page.source, re.DOTALL)
-    assert len(plots) == 4
+    assert len(plots) == 5
     ids = [part.get("id") for plot in plots for part in ET.fromstring(plot).iter() if part.get("id")]
     assert len(ids) == len(set(ids))
     assert all(ET.fromstring(plot).get("aria-label") for plot in plots)
