@@ -11,6 +11,7 @@ import numpy as np
 from textdiff_monai.data.files import write_rows
 from textdiff_monai.data.pictures import strip
 from textdiff_monai.data.words import WordEffect, word_strip
+from textdiff_monai.statistics.calibration import area_under_roc, roc_curve
 from textdiff_monai.statistics.intervals import mean_interval
 
 STRANGE = 'left & <b>upper</b> "lung" <script>alert(1)</script> {{ 7 * 7 }}'
@@ -45,7 +46,11 @@ def save_run(run: Path, cases: int = 12, readings: tuple[str, ...] = ("none", "s
     kinds = {
         name: {"error": error, "reliability": curve} for name, error in (("calibrated", 0.01), ("uncalibrated", 0.1))
     }
-    (run / "test" / "calibration.json").write_text(json.dumps({"temperature": 1.5} | kinds))
+    there, scores = np.arange(cases) != 2, dice["own"]
+    presence = {"present": cases - 1, "absent": 1, "marked_present": cases - 2, "marked_absent": 1}
+    presence |= {"auc": area_under_roc(scores, there), "roc": roc_curve(scores, there)}
+    about = {"temperature": 1.5, "presence": presence}
+    (run / "test" / "calibration.json").write_text(json.dumps(about | kinds))
     y, x = np.mgrid[:96, :128]
     for number in range(cases):
         centre, radius = rng.uniform(30, 70, 2), rng.uniform(10, 25)

@@ -71,6 +71,33 @@ def test_the_report_has_the_error_with_and_without_the_temperature(tmp_path):
     assert sum(row["pixels"] for row in report["calibrated"]["reliability"]) == 3 * 64 * 64
 
 
+def test_the_report_has_the_roc_of_what_is_there_and_what_is_not(tmp_path):
+    sure = {True: [2.0, 1.0, -1.0], False: [1.5, -2.0]}  # the highest logit of items whose target is there, or not
+    outputs = []
+    for there, logits in sure.items():
+        for logit in logits:
+            truth = torch.zeros(4, 4)
+            truth[0] = float(there)
+            found = torch.full((2, 4, 4), -9.0)
+            found[0], found[1, 0, 0] = 0.0, logit
+            outputs.append({"logits": found, "label": torch.stack([1 - truth, truth])})
+    engine = Engine(lambda engine, batch: [outputs[batch]])
+    CalibrationReport(str(tmp_path)).attach(engine)
+    engine.run(range(5))
+    presence = json.loads((tmp_path / "calibration.json").read_text())["presence"]
+    assert {name: presence[name] for name in ("present", "absent", "marked_present", "marked_absent")} == {
+        **{"present": 3, "absent": 2, "marked_present": 2, "marked_absent": 1}
+    }
+    assert presence["auc"] == pytest.approx(4 / 6)
+    assert [point["negatives"] for point in presence["roc"]] == [0, 1 / 2, 1 / 2, 1 / 2, 1]
+    assert [point["positives"] for point in presence["roc"]] == pytest.approx([1 / 3, 1 / 3, 2 / 3, 1, 1])
+
+
+def test_without_absent_targets_there_is_no_roc(tmp_path):
+    evaluation(1.0, CalibrationReport(str(tmp_path)))
+    assert json.loads((tmp_path / "calibration.json").read_text())["presence"] is None
+
+
 def test_the_inferer_divides_by_the_temperature():
     image, network = torch.randn(1, 3, 8, 8), lambda image: image[:, :2]
     logits = TextInferer(read_text=False, temperature=2.0)(image, network)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from textdiff_monai.statistics.calibration import Reliability, area_under_roc, fit_temperature, least_presence
+from textdiff_monai.statistics.calibration import (
+    Reliability,
+    area_under_roc,
+    fit_temperature,
+    least_presence,
+    roc_curve,
+)
 
 
 def drawn(temperature, count=200_000):
@@ -67,3 +73,16 @@ def test_no_mask_is_left_out_that_saves_nothing():
 @pytest.mark.parametrize("dice", [[0.8, 0.9], [np.nan, np.nan]])
 def test_without_absent_targets_or_present_ones_no_mask_is_left_out(dice):
     assert least_presence(np.array([0.9, 0.6]), np.array(dice), cost=0.01) == 0
+
+
+def test_the_roc_encloses_the_area_that_is_said():
+    rng = np.random.default_rng(0)
+    positive = rng.random(200) < 0.3
+    scores = np.round(rng.normal(positive, 1.0), 1)  # with ties
+    points = roc_curve(scores, positive)
+    false, true = ([0.0, *(point[name] for point in points)] for name in ("negatives", "positives"))
+    area = sum((b - a) * (c + d) / 2 for a, b, c, d in zip(false, false[1:], true, true[1:], strict=False))
+    assert area == pytest.approx(area_under_roc(scores, positive))
+    assert (false[-1], true[-1]) == (1, 1)
+    assert points == sorted(points, key=lambda point: -point["least"])
+    assert roc_curve(scores[positive], positive[positive]) == []

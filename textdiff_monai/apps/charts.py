@@ -145,6 +145,28 @@ def reliability_plot(calibration: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def roc_plot(presence: Mapping[str, Any]) -> Figure:
+    """Of the sentences about what is there, and about what is not, the shares with so high a presence.
+
+    Args:
+        presence: of ``calibration.json``.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(5.4, 3), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":")
+        points = [(0.0, 0.0), *((point["negatives"], point["positives"]) for point in presence["roc"])]
+        axes.plot(*zip(*points, strict=True), color=COLOURS[0], label=f"by presence, area {presence['auc']:.3f}")
+        masks = [presence[f"marked_{kind}"] / presence[kind] for kind in ("absent", "present")]
+        style: dict[str, Any] = {"color": COLOURS[1], "marker": MARKS[1], "linestyle": "none"}
+        axes.plot(*([share] for share in masks), label="those that have a mask", **style)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.set(xlabel="share of absent targets", ylabel="share of targets that are there")
+        axes.grid()
+        axes.legend(loc="lower right")
+    return figure
+
+
 def _curve(axes: Any, history: Sequence[Mapping[str, str]], name: str, index: int) -> None:
     points = [(int(row["epoch"]), float(row[name])) for row in history if row[name]]
     mark = MARKS[index % len(MARKS)] if len(points) < 30 else None

@@ -17,7 +17,13 @@ from torch import Tensor
 from textdiff_monai.data.files import written_file
 from textdiff_monai.engines.presence import presence
 from textdiff_monai.networks.recipe import add_facts
-from textdiff_monai.statistics.calibration import Reliability, fit_temperature, least_presence
+from textdiff_monai.statistics.calibration import (
+    Reliability,
+    area_under_roc,
+    fit_temperature,
+    least_presence,
+    roc_curve,
+)
 
 
 class Calibrate:
@@ -62,9 +68,11 @@ class Calibrate:
 
 
 class CalibrationReport:
-    """After an evaluation, writes ``calibration.json``: error and reliability, with the temperature and without.
+    """After an evaluation, writes ``calibration.json``: whether probabilities hold, and tell what is there.
 
-    The evaluator's output has ``logits`` (classes, ...), divided by the temperature, and ``label``, one-hot.
+    Error and reliability, with the temperature and without; ``presence``, where some targets are there and some not:
+    the ROC of the items' presence, and how many of both have a mask. The evaluator's output has ``logits`` (classes,
+    ...), divided by the temperature, and ``label``, one-hot.
 
     Args:
         folder: where.
@@ -74,6 +82,7 @@ class CalibrationReport:
     def __init__(self, folder: str, temperature: float = 1.0) -> None:
         self.path, self.temperature = Path(folder) / "calibration.json", temperature
         self._after, self._before = Reliability(), Reliability()
+        self._items = list[tuple[float, bool, bool]]()
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
@@ -83,14 +92,24 @@ class CalibrationReport:
         for logits, truth in _pixels(engine):
             self._after.add(logits.softmax(0).numpy(), truth.numpy())
             self._before.add((logits * self.temperature).softmax(0).numpy(), truth.numpy())
+            self._items.append((float(presence(logits)), bool(truth.any()), bool(logits.argmax(0).any())))
 
     def write(self, engine: Engine) -> None:
         if idist.get_rank() > 0:
             return
         kinds = {"calibrated": self._after, "uncalibrated": self._before}
         told = {name: {"error": one.error, "reliability": one.table()} for name, one in kinds.items()}
+        about = {"temperature": self.temperature, "presence": self._presence()}
         with written_file(self.path) as partial:
-            partial.write_text(json.dumps({"temperature": self.temperature} | told, indent=2) + "\n")
+            partial.write_text(json.dumps(about | told, indent=2) + "\n")
+
+    def _presence(self) -> dict[str, Any] | None:
+        scores, there, marked = map(np.array, zip(*self._items, strict=True))
+        if there.all() or not there.any():
+            return None
+        counts = {"present": int(there.sum()), "absent": int((~there).sum())}
+        masks = {"marked_present": int((marked & there).sum()), "marked_absent": int((marked & ~there).sum())}
+        return counts | masks | {"auc": area_under_roc(scores, there), "roc": roc_curve(scores, there)}
 
 
 class ExpectedDice(CumulativeIterationMetric):

@@ -81,3 +81,19 @@ def area_under_roc(scores: NDArray[Any], positive: NDArray[Any]) -> float:
     if not len(there) or not len(absent):
         return float("nan")
     return float(stats.mannwhitneyu(there, absent).statistic / (len(there) * len(absent)))
+
+
+def roc_curve(scores: NDArray[Any], positive: NDArray[Any]) -> list[dict[str, float]]:
+    """Shares of negatives and positives with a score of at least so much, for every score there is, highest first.
+
+    Returns:
+        ``least``, ``negatives`` and ``positives`` of each point after (0, 0); none without both.
+    """
+    if positive.all() or not positive.any():
+        return []
+    least = np.unique(scores)[::-1]
+    shares = [(scores[kind][:, None] >= least).mean(0) for kind in (~positive, positive)]
+    return [
+        {"least": float(score), "negatives": float(false), "positives": float(true)}
+        for score, false, true in zip(least, *shares, strict=True)
+    ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from textdiff_monai.apps.charts import as_svg, histogram, intervals_plot, reliability_plot, training_curves
+from textdiff_monai.apps.charts import as_svg, histogram, intervals_plot, reliability_plot, roc_plot, training_curves
 from textdiff_monai.apps.report.findings import findings_of
 from textdiff_monai.data.files import written_file
 
@@ -34,7 +34,7 @@ def report(run: str | Path, out: str | Path | None = None, split: str = "test", 
     """
     found = findings_of(Path(run), split)
     cases, readings, history = found["cases"], found["readings"], found["history"]
-    plots = dict.fromkeys(("histogram", "readings", "training", "reliability"), "")
+    plots = dict.fromkeys(("histogram", "readings", "training", "reliability", "presence"), "")
     if dice := [case["figures"][0] for case in cases if case["figures"] and case["figures"][0] is not None]:
         plots["histogram"] = as_svg(histogram(dice), "histogram", f"Histogram of the Dice of {len(dice)} cases")
     if len(readings) > 1:
@@ -46,6 +46,9 @@ def report(run: str | Path, out: str | Path | None = None, split: str = "test", 
     if calibration := found["calibration"]:
         meaning = "Share of pixels that are right against the probability that was said"
         plots["reliability"] = as_svg(reliability_plot(calibration), "reliability", meaning)
+        if presence := calibration["presence"]:
+            meaning = f"ROC of the presence, area {presence['auc']:.3f}"
+            plots["presence"] = as_svg(roc_plot(presence), "presence", meaning)
     # Everything from the data is escaped; the plots' texts are, by matplotlib.
     environment = Environment(
         loader=PackageLoader("textdiff_monai.apps", "report"),
