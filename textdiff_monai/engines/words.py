@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from ignite.engine import Engine, Events
 from monai.data import Dataset
+from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from textdiff_monai.data.files import read_rows, write_rows, written_file
@@ -108,12 +109,12 @@ class WordCases:
             cases = cases[:worst] + cases[len(cases) - self.count + worst :]
         places = {str(item["id"]): place for place, item in enumerate(self.dataset.data)}
         rows: list[dict[str, Any]] = []
-        for case in cases:
-            rows += self._measure(case["id"], self.dataset[places[case["id"]]])
+        with eval_mode(self.network):  # the evaluator is done and has put back how it was
+            for case in cases:
+                rows += self._measure(case["id"], self.dataset[places[case["id"]]])
         write_rows(self.folder / "words.csv", rows)
         engine.logger.info(f"written: {self.folder}/words.csv and words/, of {len(cases)} of the worst and best cases")
 
-    @torch.no_grad()
     def _measure(self, case: str, item: Mapping[str, Any]) -> list[dict[str, Any]]:
         device, text = next(self.network.parameters()).device, item["text"]
         image, truth = item["image"].as_tensor().to(device), np.asarray(item["label"][0])
