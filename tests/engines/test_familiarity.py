@@ -77,6 +77,7 @@ def test_pictures_that_all_show_the_same_tell_nothing(told, network):
 def test_of_volumes_and_other_networks_nothing_is_kept(items, network):
     volume = {"image": MetaTensor(torch.zeros(1, SIDE, SIDE, 4)), "label": torch.ones(1, SIDE, SIDE, 4)}
     assert pictures_facts(items, lambda _: volume, network, SIDE) == {}
+    assert pictures_facts([{**one, "slice": 3} for one in items], read, network, SIDE) == {}
     assert pictures_facts(items, read, nn.Identity(), SIDE) == {}
 
 

@@ -93,8 +93,9 @@ def compare(
     training = load_datalist(dataset_dir, "train", options.get("columns"))
     unit = options.get("count", "images")
     draw_labelled(training, max(labelled), unit=unit)  # an error before any work
+    tested = load_datalist(dataset_dir, "test", options.get("columns"))
     for kind in captions:
-        recaption(load_datalist(dataset_dir, "test", options.get("columns")), kind)
+        recaption(tested, kind)
     same_settings(
         root, "comparison", {"dataset": dataset_dir, "iterations": iterations, "backbone": trained, **options}
     )

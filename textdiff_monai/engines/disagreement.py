@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +26,7 @@ class Disagreement:
     def __init__(self, network: nn.Module, inferer: TextInferer) -> None:
         if not isinstance(network, TextDiff) or not isinstance(network.head, HeadEnsemble):
             raise ValueError("one head has nobody to disagree with: train with --heads 5")
-        self.network, self._plain = network, copy(inferer)  # maps are no logits
-        self._plain.temperature, self._plain.least_presence, self._plain.familiarity = 1.0, 0.0, None
+        self.network, self._plain = network, inferer.plain()
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:

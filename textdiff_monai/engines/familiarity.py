@@ -34,7 +34,7 @@ class Familiarity:
         resize: as there.
     """
 
-    def __init__(self, facts: Mapping[str, Any], network: nn.Module, resize: int) -> None:
+    def __init__(self, facts: Mapping[str, Any], network: TextDiff, resize: int) -> None:
         self.network, self.resize, self.most = network, resize, float(facts["most"])
         self.projection, self.places = _unpacked(facts["projection"]), _unpacked(facts["places"])
         self.shown: Mapping[str, list[int]] = facts["shown"]
@@ -50,11 +50,9 @@ class Familiarity:
     def _doubt(self, picture: Tensor, target: str) -> str:
         if target not in self.shown:
             return ""
-        ratio = _ratio(torch.linalg.vector_norm(self.places - picture, dim=1), self.shown[target])
-        what = f"the picture is unlike those that show {target} in training"
-        return (
-            f"{what} ({ratio:.1f} times as far as others; up to {self.most:.1f} is near)" if ratio > self.most else ""
-        )
+        distances = torch.linalg.vector_norm(self.places - picture, dim=1)
+        unlike = _ratio(distances, self.shown[target]) > self.most
+        return f"the picture is unlike those that show {target} in training" if unlike else ""
 
 
 def pictures_facts(
@@ -73,7 +71,11 @@ def pictures_facts(
         and where all pictures show the same targets.
     """
     asked = [(str(item["image"]), target_of(str(item.get("text") or ""))) for item in items]
-    if not isinstance(network, TextDiff) or len({target for _, target in asked}) < 2:
+    if (
+        not isinstance(network, TextDiff)
+        or len({target for _, target in asked}) < 2
+        or any("slice" in i for i in items)
+    ):
         return {}
     places, shown = dict[str, Tensor](), defaultdict[str, set[str]](set)
     device = next(network.parameters()).device
@@ -100,9 +102,9 @@ def pictures_facts(
 
 
 @torch.no_grad()
-def means_of(network: TextDiff | nn.Module, images: Tensor, resize: int) -> Tensor:
+def means_of(network: TextDiff, images: Tensor, resize: int) -> Tensor:
     """Spatial means (B, channels) of the features of whole images (B, 3, H, W), of all scales side by side."""
-    features = network.features(resized(images, (resize, resize)))  # type: ignore[operator, union-attr]
+    features = network.features(resized(images, (resize, resize)))
     return torch.cat([scale.float().mean((2, 3)) for scale in features], dim=1).cpu()
 
 

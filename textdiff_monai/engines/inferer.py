@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -136,6 +137,12 @@ class TextInferer(Inferer):
                 progress(len(numbers) * len(volumes))
         assert logits is not None  # slice_numbers leaves none empty
         return logits
+
+    def plain(self) -> TextInferer:
+        """The same for maps that are no logits: none is divided, left out, or told to be unfamiliar."""
+        other = copy(self)
+        other.temperature, other.least_presence, other.familiarity = 1.0, 0.0, None
+        return other
 
     def plane(self, volume: Tensor, number: int) -> Tensor:
         """A slice (3, H, W) of a volume (1 or 3, H, W, slices), as the network takes it."""

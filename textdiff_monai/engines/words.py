@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +45,7 @@ class WordEffects:
                 f"words: {type(network.text_encoder).__name__} does not say which tokens are of which word"
             )
         self.network, self.inferer = network, inferer
-        self._plain = copy(inferer)  # maps are no logits
-        self._plain.temperature, self._plain.least_presence, self._plain.familiarity = 1.0, 0.0, None
+        self._plain = inferer.plain()
 
     @torch.no_grad()
     def __call__(self, image: Tensor, text: str) -> list[WordEffect]:

@@ -142,6 +142,14 @@ def test_each_mask_lies_on_the_side_its_sentence_names(server, image):
         assert mask[lungs[named]].mean() > 0.5 > 0.1 > mask[lungs[other_side]].mean(), (image, text)
 
 
+def test_the_answer_says_why_a_sentence_is_doubted(ours):
+    said = {"": LEFT, "unknown words: qwzrtx": "Segment the qwzrtx.", "unlike those that show optic disc": "optic disc"}
+    for doubt, text in said.items():
+        told = ours.infer(FILM, text, output="json").json()["doubt"]
+        assert (doubt in told) if doubt else told == ""
+    assert "a sentence may not be understood: unknown words: qwzrtx" in ours.log()
+
+
 @pytest.mark.parametrize("upload", [False, True], ids=["by id", "by upload"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_results_lie_as_their_sources(server, kind, upload):

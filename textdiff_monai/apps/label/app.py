@@ -60,9 +60,11 @@ class TextInferTask(BundleInferTask):
         self.labels = {name.lower(): index for index, name in enumerate(names) if index}
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
-        """Masks of images that came in a lossy format are PNG."""
+        """Masks of images that came in a lossy format are PNG; ``doubt`` of the answer says why a sentence has it."""
         lossless = str(data.get("image_path", "")).lower().endswith(_LOSSLESS)
-        return super().writer(data, extension if lossless or data.get("result_extension") else ".png", dtype)
+        name, told = super().writer(data, extension if lossless or data.get("result_extension") else ".png", dtype)
+        doubt = getattr(data["pred"], "meta", {}).get("doubt", "")
+        return name, {**told, "doubt": doubt if isinstance(doubt, str) else "; ".join(doubt)}
 
 
 class TextTrainTask(BundleTrainTask):
