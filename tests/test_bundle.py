@@ -77,7 +77,13 @@ def test_several_heads_are_trained_calibrated_and_used_as_one(run, tiny, data_fo
     metrics = json.loads((tmp_path / "output" / "test" / "metrics.json").read_text())
     assert 0 <= metrics["expected_dice"] <= 1
     assert metrics["presence_auc"] is None  # every target is there
-    assert all(case["expected_dice"] for case in rows(tmp_path / "output" / "test" / "cases.csv"))
+    cases = rows(tmp_path / "output" / "test" / "cases.csv")
+    assert all(case["expected_dice"] for case in cases)
+    apart = [float(case["mean_disagreement"]) for case in cases if case["mean_disagreement"]]
+    assert metrics["mean_disagreement"] == pytest.approx(sum(apart) / len(apart), abs=1e-5)
+    assert 0 < metrics["mean_disagreement"] < 1
+    with Image.open(tmp_path / "output" / "test" / "pictures" / f"{cases[0]['id']}.webp") as picture:
+        assert picture.width > 4 * 150  # picture, truth, prediction and where the heads disagree
     options = {name: str(tiny[name]) for name in ENCODERS} | {"device": "cpu", "checkpoint": str(checkpoint)}
     masks = segment(str(data_folder / "images"), "left", tmp_path / "segmented", **options)
     assert len(masks) == 10

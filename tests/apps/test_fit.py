@@ -69,6 +69,19 @@ def test_what_was_chosen_is_told_repeats_the_weights_and_is_not_chosen_anew(opti
         fit(data_folder, root, minutes=1, **options)
 
 
+def test_a_training_ends_in_time_and_goes_on_with_the_same_command(options, data_folder, tmp_path, capfd):
+    options |= {"steps": [50], "read_text": True}
+    for epochs in (1, 2):
+        assert fit(data_folder, tmp_path / "run", minutes=0.01, **options).exists()
+        assert len(read_rows(tmp_path / "run" / "history.csv")) == epochs
+        told = "".join(capfd.readouterr())
+        assert ("the training ends after epoch 1 of 2" in told) == (epochs == 1)
+        assert "input summary" not in told
+        assert "parsing config_file" not in told
+        assert "Not all config files" not in told
+        assert "pace_0" not in told  # what trials write is no news
+
+
 def test_trials_that_were_made_are_not_made_again(options, data_folder, tmp_path):
     options |= {"steps": [50], "read_text": True}
     fit(data_folder, tmp_path / "run", minutes=0.5, **options)

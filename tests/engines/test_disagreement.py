@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
-from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder, TextInferer
+from textdiff_monai import DiffusionBackbone, MeanDisagreement, TextDiff, TextEncoder, TextInferer
 from textdiff_monai.engines.disagreement import Disagreement
 from textdiff_monai.networks.ensemble import disagreement
 
@@ -44,3 +44,14 @@ def test_one_head_has_nobody_to_disagree_with(unet_folder, bert_folder):
     network = TextDiff(DiffusionBackbone(unet_folder, (1, 3), (50,)), TextEncoder(bert_folder), head={"channels": 16})
     with pytest.raises(ValueError, match="--heads 5"):
         Disagreement(network, TextInferer(16))
+
+
+def test_of_a_mask_it_is_the_mean_over_what_is_marked():
+    apart = torch.rand(1, 4, 4)
+    marked = torch.zeros(4, 4)
+    marked[1:3] = 1
+    metric = MeanDisagreement()
+    metric([torch.stack([1 - marked, marked])], [apart])
+    metric([torch.stack([torch.ones(4, 4), torch.zeros(4, 4)])], [apart])  # nothing marked, nothing to say
+    assert metric.aggregate().item() == pytest.approx(apart[0, 1:3].mean().item())
+    assert metric.get_buffer().isnan().tolist() == [[False], [True]]

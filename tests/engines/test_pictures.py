@@ -15,10 +15,10 @@ from textdiff_monai.data.pictures import strip
 RED = np.array([255, 64, 64])
 
 
-def evaluated(folder, image, truth, found):
+def evaluated(folder, image, truth, found, **more):
     """An evaluation of one case."""
     one_hot = [torch.stack([1 - mask, mask]) for mask in (truth, found)]
-    output = {"image": MetaTensor(image), "label": one_hot[0], "pred": one_hot[1]}
+    output = {"image": MetaTensor(image), "label": one_hot[0], "pred": one_hot[1], **more}
     engine = Engine(lambda engine, batch: [output])
     CasePictures(str(folder), side=64).attach(engine)
     engine.run([[{"id": "a_1"}]])
@@ -41,6 +41,14 @@ def test_image_truth_and_prediction_stand_side_by_side(tmp_path):
     assert abs(plain - 127).max() < 20
     for panel, mask in ((true, truth), (predicted, found)):
         assert (reddish(panel) == mask.numpy().astype(bool)).mean() > 0.9
+
+
+def test_where_heads_disagree_comes_last(tmp_path):
+    nothing, apart = torch.zeros(32, 64), torch.zeros(1, 32, 64)
+    apart[:, 8:24, 8:24] = 1
+    *_, last = panels(evaluated(tmp_path, torch.zeros(3, 32, 64), nothing, nothing, disagreement=apart), 64)
+    assert last[10:22, 10:22].min() > 120
+    assert last[:, 32:].max() < 30
 
 
 @pytest.mark.parametrize("empty", [False, True])

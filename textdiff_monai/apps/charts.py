@@ -93,6 +93,8 @@ def training_curves(history: Sequence[Mapping[str, str]]) -> Figure:
         left, *right = figure.subplots(1, 2 if names else 1, squeeze=False)[0]
         _curve(left, history, "loss", 0)
         left.set(xlabel="epoch", ylabel="training loss")
+        for axes in (left, *right):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         for axes in right:
             for index, name in enumerate(names):
                 _curve(axes, history, name, index + 1)

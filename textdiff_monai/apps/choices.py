@@ -161,6 +161,11 @@ def winner(dice: Mapping[str, Sequence[float]], images: Sequence[str]) -> tuple[
     return first, f"Dice {own:.3f} in cross-validation; {others}"
 
 
+def testing_seconds(pace: Pace, held: Mapping[str, int]) -> float:
+    """What comes after the training: calibration on the items "val", tests on "test" with sentences and without."""
+    return pace.test * (held["val"] + 2 * held["test"])
+
+
 def schedule(
     seconds: float, pace: Pace, items: int, images: int, held: Mapping[str, int], given: Mapping[str, Any]
 ) -> Choice:
@@ -174,8 +179,7 @@ def schedule(
         held: items of the validation and the test split, "val" and "test".
         given: options that the user decided.
     """
-    validations = held["val"] * (_VALIDATIONS + 1)
-    left = seconds - pace.test * (validations + 2 * held["test"])
+    left = seconds - testing_seconds(pace, held) - pace.test * held["val"] * _VALIDATIONS
     for views in (given["symmetries"],) if "symmetries" in given else _VIEWS:
         computing = pace.extraction * images * (8 if views is None else len(views))
         if computing <= left / 3:

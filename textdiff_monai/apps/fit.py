@@ -40,7 +40,8 @@ def fit(
     Args:
         dataset_dir: a data set as `check` takes it, with images to test with: of the split test, or else val.
         run: the folder; gets report.html, fit.json, train.json, trials/, and what training and evaluation write.
-        minutes: a bound to plan by, as fast as the machine is during the trials.
+        minutes: planned for, as fast as the machine is during the trials; where it gets slower, the training ends with
+            the last epoch that is through in time, and with the same command goes on later.
         backbones: further frozen UNets to try beside the bundle's, such as PRETRAINED/diffusion_unet.
         options: of train.json, such as --num_labelled 24; what is given is not chosen.
 
@@ -78,7 +79,8 @@ def fit(
         _write(root, "train.json", own | found.options)
     chosen = json.loads((root / "train.json").read_text())
     print(f"\nTraining: {chosen['max_epochs']} epochs; {_spent(start, minutes)}", flush=True)
-    run_bundle("training", [root / "train.json"], {"resume": (root / "last.pt").exists()})
+    left = minutes - (time.monotonic() - start + json.loads((root / "fit.json").read_text())["testing_seconds"]) / 60
+    run_bundle("training", [root / "train.json"], {"resume": (root / "last.pt").exists(), "minutes": max(left, 0.0)})
     laid: list[str | Path] = [root / "train.json", "evaluate.json"]
     if held["val"]:
         print(f"\nCalibrating on {held['val']} validation items; {_spent(start, minutes)}", flush=True)

@@ -12,7 +12,7 @@ from diffusers import UNet2DModel
 from monai.bundle import ConfigParser
 
 from textdiff_monai.apps.bundle import bundle_root
-from textdiff_monai.apps.choices import Choice, candidates, framing, in_two, schedule, unread, winner
+from textdiff_monai.apps.choices import Choice, candidates, framing, in_two, schedule, testing_seconds, unread, winner
 from textdiff_monai.apps.trials import Trials
 from textdiff_monai.apps.workflow import config_files
 from textdiff_monai.data.extents import extents_of
@@ -74,6 +74,7 @@ def plan(
     print("\n".join(f"{one['choice']}: {one['why']}; {one['options'] or 'as train.json has it'}" for one in told))
     table = [{"candidate": name, "what": tried[name].why} | _mean(dice.get(name, []), images) for name in tried]
     report = {"labelled": min(_IMAGES, len({item["image"] for item in items})), "choices": told, "trials": table}
+    report["testing_seconds"] = testing_seconds(trials.pace(best), held)
     return Plan(dict(options) | _options_of(choices), report)
 
 

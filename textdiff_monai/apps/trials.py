@@ -15,7 +15,7 @@ from monai.bundle import BundleWorkflow
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.apps.choices import Choice, Pace, trial_steps
-from textdiff_monai.apps.workflow import prepared_run
+from textdiff_monai.apps.workflow import hushed, prepared_run
 from textdiff_monai.data.files import read_rows, write_rows
 
 _NOT_OF_A_ROW = ("image", "label", "id", "split", "text")
@@ -93,14 +93,16 @@ class Trials:
             "max_epochs": epochs,
             "val_interval": epochs,
         }
-        workflow = prepared_run("training", [], settings)
-        trainer, evaluator = (_node(workflow, name) for name in ("train#trainer", "validate#evaluator"))
-        training, testing = _timer(trainer), _timer(evaluator)
-        workflow.run()
-        workflow.finalize()
+        with hushed():
+            workflow = prepared_run("training", [], settings)
+            trainer, evaluator = (_node(workflow, name) for name in ("train#trainer", "validate#evaluator"))
+            training, testing = _timer(trainer), _timer(evaluator)
+            workflow.run()
+            workflow.finalize()
+            extraction = _extraction(workflow)
         row = {"candidate": name, "fold": fold, "epochs": epochs, "steps": trainer.state.iteration}
         row["seconds"] = time.monotonic() - start
-        row |= {"extraction": _extraction(workflow), "step": training.value(), "test": testing.value()}
+        row |= {"extraction": extraction, "step": training.value(), "test": testing.value()}
         return row | {"mean_dice": evaluator.state.metrics["mean_dice"]}
 
     def _place(self, name: str, fold: int) -> Path:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +34,9 @@ def prepared_run(run_id: str, overlays: Sequence[str | Path], options: Mapping[s
         options: of the configurations.
     """
     given = {name: "$None" if value is None else value for name, value in options.items()}  # MONAI drops None
-    return create_workflow(config_file=config_files(overlays), run_id=run_id, **given)
+    with _unlogged(logging.WARNING), warnings.catch_warnings():  # of strangers' configurations; these are ours
+        warnings.filterwarnings("ignore", "parsing config_file")
+        return create_workflow(config_file=config_files(overlays), run_id=run_id, **given)
 
 
 def run_bundle(run_id: str, overlays: Sequence[str | Path], options: Mapping[str, Any]) -> None:
@@ -38,6 +44,23 @@ def run_bundle(run_id: str, overlays: Sequence[str | Path], options: Mapping[str
     workflow = prepared_run(run_id, overlays, options)
     workflow.run()
     workflow.finalize()
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Meanwhile neither bars nor logs below a warning: what runs is a step of something that has a bar of its own."""
+    with _unlogged(logging.INFO), redirect_stderr(io.StringIO()):
+        yield
+
+
+@contextmanager
+def _unlogged(level: int) -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(max(level, before))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def same_settings(root: Path, what: str, settings: Mapping[str, Any]) -> None:

@@ -36,12 +36,15 @@ def fullest(mask: np.ndarray) -> int:
     return int(counts.argmax()) if counts.any() else mask.shape[2] // 2
 
 
-def strip(image: np.ndarray, masks: Sequence[np.ndarray], side: int = 160) -> Image.Image:
+def strip(
+    image: np.ndarray, masks: Sequence[np.ndarray], heats: Sequence[np.ndarray] = (), side: int = 160
+) -> Image.Image:
     """A small picture: an image (H, W, 3), 0 to 255, then the same with each of some masks (H, W) over it, in a row.
 
     Args:
         image: as it is seen.
         masks: class indices.
+        heats: maps (H, W) in [0, 1], that come last, as :func:`heat` shows them.
         side: the longer side of each panel, in pixels; no image is enlarged by more than a whole number.
     """
     scale = side / max(image.shape[:2])
@@ -51,6 +54,7 @@ def strip(image: np.ndarray, masks: Sequence[np.ndarray], side: int = 160) -> Im
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BOX)
     )
     panels = [Image.fromarray(small), *(overlay(small, _reduced(mask, width, height)) for mask in masks)]
+    panels += [heat(values).resize((width, height), Image.Resampling.BOX) for values in heats]
     row = Image.new("RGB", (len(panels) * (width + 2) - 2, height))
     for place, panel in enumerate(panels):
         row.paste(panel, (place * (width + 2), 0))

@@ -57,6 +57,15 @@ class SliceDice(_OfEach):
         return torch.where(anything, dice, torch.nan).nanmean(dim=0, keepdim=True)
 
 
+class MeanDisagreement(_OfEach):
+    """How far heads disagree about what is marked, on average over its pixels; NaN where nothing is marked."""
+
+    def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:  # type: ignore[override]
+        """One-hot (1, classes, ...) and the disagreement (1, 1, ...); returns (1, 1)."""
+        assert y is not None
+        return y[:, 0][y_pred[:, 0] == 0].mean().reshape(1, 1)
+
+
 class SurfaceDistance(_OfEach):
     """Mean distance between the surfaces of what is found and of the target, both ways, in millimetres.
 

@@ -29,6 +29,7 @@ FIGURES = {
     "dataset_dice": "Dice of all pixels at once: large images and targets count more",
     "expected_dice": "what the network's own probabilities promise for its masks; near the mean Dice where they hold",
     "presence_auc": "how often a target that is there has a higher probability than one that is not; chance is 0.5",
+    "mean_disagreement": "how far the heads are apart in what is marked, 0 to 1: more is less sure",
     "slice_dice": "Dice of volumes, mean over their slices",
     "surface_distance_mm": "distance of the surfaces, in millimetres: less is better",
 }
@@ -86,6 +87,7 @@ def findings_of(run: Path, split: str) -> dict[str, Any]:
         "cases": rows,
         "pictures": pictures,
         "has_pictures": bool(pictures),
+        "has_disagreement": bool(pictures) and "mean_disagreement" in columns,
         "has_words": len(words),
         "legend": [(name, "#{:02x}{:02x}{:02x}".format(*TINTS[i % len(TINTS)])) for i, name in enumerate(names)],
         "tables": _tables(run, checkpoint, recipe),

@@ -1,0 +1,41 @@
+"""An Ignite handler that ends a training in time."""
+
+from __future__ import annotations
+
+import time
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+
+
+class TimeLimit:
+    """Ends a training after the last epoch that is through within so many minutes; one epoch there is in any case.
+
+    Ignite's own ends in the midst of an epoch, in each process at another step, and has no ``attach`` for a
+    configuration to call.
+
+    Args:
+        minutes: from the start of the training; an epoch is expected to take as long as the longest before.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self.seconds, self.start, self.longest = minutes * 60, 0.0, 0.0
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.begin)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
+
+    def begin(self, engine: Engine) -> None:
+        self.start = self.last = time.monotonic()
+        self.longest = 0.0
+
+    def check(self, engine: Engine) -> None:
+        now = time.monotonic()
+        self.longest, self.last = max(self.longest, now - self.last), now
+        ready = idist.all_reduce(now - self.start + self.longest, "MAX")  # all processes end together
+        if ready > self.seconds and engine.state.epoch < (engine.state.max_epochs or 0):
+            engine.logger.warning(
+                f"{self.seconds / 60:.3g} minutes are over: the training ends after epoch {engine.state.epoch} of "
+                f"{engine.state.max_epochs}; --resume True goes on"
+            )
+            engine.terminate()
