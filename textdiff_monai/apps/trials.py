@@ -52,14 +52,14 @@ class Trials:
         epochs = self._epochs(seconds, len(candidates))
         with tqdm(None, "Trials", len(candidates) * len(self.tables)) as bar:
             for name, candidate in candidates.items():
-                longest = max((float(row["seconds"]) for row in self.rows), default=0.0)
                 left = [fold for fold in range(len(self.tables)) if self._found(name, fold) is None]
-                if left and tried and time.monotonic() - start + len(left) * longest > seconds:
-                    break
                 bar.set_postfix_str(name)
                 bar.update(len(self.tables) - len(left))
-                for fold in left:
-                    self.rows.append(self._try(name, fold, candidate.options, epochs))
+                while left:
+                    longest = max((float(row["seconds"]) for row in self.rows), default=0.0)
+                    if tried and time.monotonic() - start + len(left) * longest > seconds:
+                        return tried
+                    self.rows.append(self._try(name, left.pop(0), candidate.options, epochs))
                     write_rows(self.folder / "trials.csv", self.rows)
                     bar.update()
                 tried.append(name)
