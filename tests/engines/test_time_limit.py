@@ -16,7 +16,8 @@ from textdiff_monai import TimeLimit
     [
         ([10, 10, 10, 10], 0.5, 3),
         ([10, 10, 10, 10], 0.4, 2),
-        ([10, 40, 10, 10], 1.5, 3),  # the longest epoch counts: a fourth could be over 100 s
+        ([10, 40, 10, 10], 1.4, 2),
+        ([10, 40, 10, 10], 1.5, 4),  # an epoch that took long is no reason for ever
         ([10, 10, 10, 10], 0, 1),
         ([10, 10, 10, 10], 60, 4),
     ],

@@ -15,11 +15,11 @@ class TimeLimit:
     configuration to call.
 
     Args:
-        minutes: from the start of the training; an epoch is expected to take as long as the longest before.
+        minutes: from the start of the training; an epoch is expected to take as long as the one before.
     """
 
     def __init__(self, minutes: float) -> None:
-        self.seconds, self.start, self.longest = minutes * 60, 0.0, 0.0
+        self.seconds, self.start, self.last = minutes * 60, 0.0, 0.0
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.begin)
@@ -27,12 +27,11 @@ class TimeLimit:
 
     def begin(self, engine: Engine) -> None:
         self.start = self.last = time.monotonic()
-        self.longest = 0.0
 
     def check(self, engine: Engine) -> None:
         now = time.monotonic()
-        self.longest, self.last = max(self.longest, now - self.last), now
-        ready = idist.all_reduce(now - self.start + self.longest, "MAX")  # all processes end together
+        ready = idist.all_reduce(now - self.start + now - self.last, "MAX")  # all processes end together
+        self.last = now
         if ready > self.seconds and engine.state.epoch < (engine.state.max_epochs or 0):
             engine.logger.warning(
                 f"{self.seconds / 60:.3g} minutes are over: the training ends after epoch {engine.state.epoch} of "
