@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 TINTS = np.array([[255, 64, 64], [64, 160, 255], [80, 220, 100], [255, 200, 0], [220, 90, 255]])
-_CELL, _MARGIN, _LINE = 256, 10, 16
+_CELL, _MARGIN, _LINE, _LINES = 256, 10, 16, 8
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> Image.Image:
@@ -73,9 +75,12 @@ def _reduced(mask: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def sheet(headers: Sequence[str], rows: Sequence[Sequence[tuple[Image.Image, str]]]) -> Image.Image:
-    """A table of pictures, as many in a row as there are headers, each with a text under it; none is distorted."""
-    font, bold = ImageFont.load_default(12), ImageFont.load_default(15)
-    texts = [[textwrap.wrap(text, 42) for _, text in row] for row in rows]
+    """A table of pictures, as many in a row as there are headers, each with a text under it; none is distorted.
+
+    Of a text that is longer than eight lines the beginning is shown.
+    """
+    font, bold = _font(11), _font(14)
+    texts = [[textwrap.wrap(text, 40, max_lines=_LINES, placeholder=" ...") for _, text in row] for row in rows]
     heights = [_CELL + _LINE * max(map(len, row)) + 2 * _MARGIN for row in texts]
     width = len(headers) * (_CELL + _MARGIN) + _MARGIN
     page = Image.new("RGB", (width, 2 * _LINE + _MARGIN + sum(heights)), "white")
@@ -90,3 +95,8 @@ def sheet(headers: Sequence[str], rows: Sequence[Sequence[tuple[Image.Image, str
             draw.multiline_text((left, top + _CELL + 4), "\n".join(text), "black", font)
         top += height
     return page
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Of matplotlib: that of Pillow has no letters beyond English."""
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)

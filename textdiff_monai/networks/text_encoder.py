@@ -88,9 +88,9 @@ class TextEncoder(Frozen):
         return pad_sequence(found, batch_first=True), pad_sequence(mask, batch_first=True)
 
     def words(self, sentence: str) -> list[tuple[str, list[int]]]:
-        """A sentence's words, as blanks part them, each with the places of its tokens in the embedding.
+        """The words of a sentence that are read, as blanks part them, each with its tokens' places in the embedding.
 
-        Marks such as [CLS] and padding belong to no word; a word that is cut off has no token.
+        Marks such as [CLS] and padding belong to no word; words that are cut off are left out.
         """
         with _TOKENIZER_LOCK:
             found = self.tokenizer(
@@ -98,13 +98,14 @@ class TextEncoder(Frozen):
             )
         spans = [(word[0], *word.span()) for word in re.finditer(r"\S+", sentence)]
         places = list(enumerate(found["offset_mapping"]))
-        return [(word, [at for at, (a, b) in places if a < end and b > start]) for word, start, end in spans]
+        words = [(word, [at for at, (a, b) in places if a < end and b > start]) for word, start, end in spans]
+        return [(word, tokens) for word, tokens in words if tokens]
 
     @torch.no_grad()
     def _encode(self, sentence: str) -> Tensor:
         """One sentence alone (L, D), so that its embedding never depends on its neighbours in a batch."""
         with _TOKENIZER_LOCK:
-            length = len(self.tokenizer(sentence, verbose=False)["input_ids"])
+            whole = self.tokenizer(sentence, verbose=False)["input_ids"]
             tokens = self.tokenizer(
                 sentence,
                 truncation=True,
@@ -112,8 +113,8 @@ class TextEncoder(Frozen):
                 padding=False if self.mask_padding else "max_length",
                 return_tensors="pt",
             )
-        if length > self.max_length and self.mask_padding:
-            warnings.warn(f"a text of {length} tokens was cut to the first {self.max_length}", stacklevel=2)
+        if len(whole) > self.max_length and self.mask_padding:  # the same words each time, so that it is said once
+            warnings.warn(f"texts of more than {self.max_length} tokens are cut to the first of them", stacklevel=2)
         device = next(self.model.parameters()).device
         tokens = tokens.to(device)
         with torch.autocast(device.type, enabled=False):  # remembered, and then read in every precision
