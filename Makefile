@@ -20,7 +20,7 @@ demo: $(READY)
 	$(BIN)/textdiff demo demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -m ""

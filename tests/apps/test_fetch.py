@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -123,6 +124,7 @@ def test_without_a_connection_the_manual_way_is_told(tmp_path, monkeypatch):
     with pytest.raises(ConnectionError, match=r"textdiff import-adm FILE .*adm-256"):
         fetch_adm(tmp_path / "adm-256", "http://127.0.0.1:9/adm.pt", "00")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the hub's attempts
     with pytest.raises(ConnectionError, match=r"Without a connection: bring config.json, vocab.txt"):
         fetch_bert(tmp_path / "bert")
 

@@ -30,7 +30,7 @@ def test_no_epoch_is_begun_that_would_end_too_late(seconds, minutes, epochs, mon
         clock[0] += seconds[engine.state.epoch - 1]
 
     engine = Engine(step)
-    engine.logger.propagate = True
+    engine.logger = logging.getLogger("a trainer")
     TimeLimit(minutes).attach(engine)
     with caplog.at_level(logging.WARNING):
         engine.run([0], max_epochs=len(seconds))
