@@ -95,6 +95,7 @@ def started(monkeypatch, capsys):
 
     def run(*words, program="/anywhere/monai/bundle/__main__.py"):
         monkeypatch.setattr(sys, "argv", [program, *words])
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which it exchanges
         try:
             check_options()
         except SystemExit as exit_:
@@ -159,6 +160,18 @@ def test_other_programs_are_left_alone(started):
     assert started("ckpt_export", "network_def", "--filepath", "x") == (0, "")
 
 
+def test_what_others_raise_is_shown_whole(started, capsys):
+    started("run", "--config_file", INFERENCE)
+    try:
+        try:
+            [].index(0)
+        except ValueError as error:
+            raise RuntimeError("Failed to evaluate") from error
+    except RuntimeError as wrapped:
+        sys.excepthook(RuntimeError, wrapped, wrapped.__traceback__)
+    assert capsys.readouterr().err.startswith("Traceback")
+
+
 @pytest.mark.parametrize("config", ["train", "inference", "pretrain", "multi_gpu_train"])
 def test_every_configuration_checks_first(config):
     assert json.loads((CONFIGS / f"{config}.json").read_text())["initialize"][0] == "$textdiff_monai.check_options()"
@@ -169,4 +182,18 @@ def test_a_bundle_run_ends_before_any_work(tmp_path):
     done = subprocess.run([*command, "--txt", "x"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "error: there is no option --txt; did you mean --text?"
+    assert not (tmp_path / "new").exists()
+
+
+def test_data_that_are_not_in_order_end_a_bundle_run_with_a_line(tmp_path):
+    command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", TRAIN, "--output_dir", "new"]
+    done = subprocess.run(
+        [*command, "--dataset_dir", "nowhere"], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2:] == [
+        "error: 1 problem in nowhere:",
+        "- nowhere: does not exist; give a table, or a folder with one",
+    ]
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "new").exists()

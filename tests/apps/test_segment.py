@@ -198,6 +198,15 @@ def test_a_checkpoint_of_another_network_is_refused_before_any_work(options, tmp
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_no_checkpoint_is_refused_before_any_work(options, tmp_path):
+    image, other = picture(tmp_path / "case.png"), tmp_path / "other.pt"
+    other.write_text("no checkpoint")
+    for path, said in ((other, "not a readable PyTorch checkpoint"), (tmp_path, "is a folder")):
+        with pytest.raises((ValueError, OSError), match=f"{path}.* {said}; give the model.pt of a training"):
+            segment(str(image), out=str(tmp_path / "out"), **options | {"checkpoint": str(path)})
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_file_that_is_no_image_is_named(options, tmp_path):
     (tmp_path / "case.png").write_text("no picture")
     with pytest.raises(ValueError, match=r"case\.png"):

@@ -76,6 +76,9 @@ def test_name_in_two_splits_is_an_error_in_the_lvit_layout_only(tmp_path: Path) 
 
 def test_empty_list_and_empty_required_split_are_errors(item: dict[str, str]) -> None:
     assert "holds no items" in problems_of_checking([])[0]
+    assert problems_of_checking([], require=["train"]) == [
+        "data list: no item is of the split train; put train in the split column of some rows, or add Train_Folder"
+    ]
     (problem,) = problems_of_checking([item], require=("train", "val"))
     assert "no item is of the split val, only of: train (1); put val in the split column" in problem
 

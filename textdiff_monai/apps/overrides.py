@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from pydoc import locate
+from traceback import walk_tb
+from types import TracebackType
 from typing import Any
 
 import monai.bundle
@@ -15,6 +17,7 @@ from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow, Referenc
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from textdiff_monai.apps.options import UsageError, expected, fits, split, understood, unknown
+from textdiff_monai.apps.trained import cause
 
 _FOLDERS = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "report_dir", "cache_dir", "backbone_dir")
 # Where what stands in the configuration does not tell the type.
@@ -74,16 +77,28 @@ def check_options() -> None:
     """Checks the options of ``python -m monai.bundle run``; every configuration begins with it.
 
     MONAI takes any option, and Fire reads what was typed as Python where it can. Ends the process with one line if the
-    configurations don't have an option, or it is not of the type that it has there. In other processes nothing is done.
+    configurations don't have an option, or it is not of the type that it has there; and from then on if this package
+    refuses what it gets, such as data that are not in order. In other processes nothing is done.
     """
     program, *words = sys.argv
     if Path(program).parts[-3:] != ("monai", "bundle", "__main__.py") or words[:1] != ["run"]:
         return
+    sys.excepthook = _in_one_line
     try:
         _check(words[1:])
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _in_one_line(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Of an error that this package raised what it says, without MONAI's pages around it; others are shown whole."""
+    first = cause(error)
+    places = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(first.__traceback__)]
+    if isinstance(first, (OSError, ValueError)) and places and places[-1].startswith("textdiff_monai."):
+        print(f"error: {first}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
 
 
 def _check(words: Sequence[str]) -> None:

@@ -41,5 +41,7 @@ def trained(names: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
 
 
 def cause(error: BaseException) -> BaseException:
-    """What an error was at first, before MONAI wrapped it."""
-    return error if error.__cause__ is None else cause(error.__cause__)
+    """What an error was at first, before MONAI wrapped it, in RuntimeErrors."""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -62,7 +62,9 @@ def check_datalist(
         DataError: listing unreadable files, masks unlike their image in size or place, masks with other values or
             colours, images in two splits (by path, content or, in the LViT layout, name), and splits without items.
     """
-    problems = [] if items else ["data list: holds no items; add images, or ask for another split"]
+    problems = _missing_splits(items, require)
+    if not items and not problems:
+        problems.append("data list: holds no items; add images, or ask for another split")
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for item in items:  # an image is opened once, however many rows it has
         groups.setdefault((item["image"], item.get("split", "")), []).append(item)
@@ -84,7 +86,6 @@ def check_datalist(
             for reason, first in leaks[:1]:
                 there = f"is in {item.get('split')}, and by its {reason} in {first.get('split')} as {first['image']}"
                 problems.append(f"{item['image']}: {there}; keep it in one split")
-    problems += _missing_splits(items, require)
     if problems:
         raise DataError("the data list", problems)
     has = classes.get("train", set[int]().union(*classes.values()))
@@ -142,9 +143,9 @@ def _missing_splits(items: Sequence[Mapping[str, Any]], require: Sequence[str]) 
     counts, problems = Counter(item.get("split", "no split") for item in items), []
     for split in require:
         if not counts[split]:
-            got = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none"
+            got = ", ".join(f"{name} ({count})" for name, count in counts.items())
             fix = f"put {split} in the split column of some rows, or add {SPLITS.get(split, split)}"
-            problems.append(f"data list: no item is of the split {split}, only of: {got}; {fix}")
+            problems.append(f"data list: no item is of the split {split}{f', only of: {got}' if got else ''}; {fix}")
     return problems
 
 

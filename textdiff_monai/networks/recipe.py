@@ -99,7 +99,8 @@ def read_recipe(checkpoint: str | Path) -> dict[str, Any]:
         ValueError: for one that is no checkpoint with a recipe.
     """
     if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"{checkpoint} does not exist; give the model.pt of a training")
+        what = "is a folder" if Path(checkpoint).is_dir() else "does not exist"
+        raise FileNotFoundError(f"{checkpoint} {what}; give the model.pt of a training")
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # of zip, pickle and PyTorch, which tell pages
