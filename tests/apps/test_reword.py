@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from textdiff_monai import DiffusionBackbone, Recipe, TextDiff, TextEncoder
 from textdiff_monai.apps.reword import questions, reword, summary
@@ -50,6 +53,28 @@ def test_own_kinds_come_from_a_file(options, tmp_path):
     table = reword(data, tmp_path / "model.pt", tmp_path / "out", kinds=str(tmp_path / "mine.txt"), **options)
     assert [row["kind"] for row in table] == ["own", "plain"]
     assert "says the note" in rows(tmp_path / "out" / "reworded.csv")[1]["text"]
+
+
+def test_columns_and_masks_are_those_of_the_data_set(options, tmp_path):
+    """Columns of other names, masks in colours, and masks of many things of which ``value`` says which are meant."""
+    data = write_phantom(tmp_path / "data", train=1, val=1, test=1, size=64)
+    (tmp_path / "mine.txt").write_text("[plain]\nframe = {bare} {where}, says the note.\n", encoding="utf-8")
+    options |= {"kinds": str(tmp_path / "mine.txt")}
+    expected = reword(data, tmp_path / "model.pt", tmp_path / "out", **options)
+    header, *lines = (data / "text.csv").read_text(encoding="utf-8").splitlines()
+    for name, mask, value in (("numbers", lambda inside: inside * 7 + ~inside * 2, "7"), ("red", _red, "")):
+        own = shutil.copytree(data, tmp_path / name)
+        table = [header.replace("text", "Befund") + ",value", *(f"{line},{value}" for line in lines)]
+        (own / "text.csv").write_text("\n".join(table), encoding="utf-8")
+        for path in (own / "masks").iterdir():
+            Image.fromarray(mask(np.asarray(Image.open(path)) > 0).astype(np.uint8)).save(path)
+        colours = {"red": 1} if name == "red" else None
+        given = {"columns": {"text": "Befund"}, "mask_colours": colours, **options}
+        assert reword(own, tmp_path / "model.pt", tmp_path / "out", **given) == expected
+
+
+def _red(inside):
+    return np.stack([inside * 255, 0 * inside, 0 * inside], axis=-1)
 
 
 def test_captions_that_nobody_understands_are_an_error_before_any_work(options, tmp_path):

@@ -33,6 +33,8 @@ def reword(
     kinds: str | None = None,
     repeats: int = 1,
     seed: int = 0,
+    columns: dict | None = None,
+    mask_colours: dict | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Measure how a head reads other words for the same: its test split, asked in several kinds of wordings.
@@ -48,6 +50,8 @@ def reword(
         kinds: a file of wordings by kind; default textdiff_monai/language/rules/kept_back.txt, which shows how.
         repeats: wordings of each kind for every item.
         seed: of the wordings.
+        columns: other names of the table's columns, such as "{'image': 'file', 'text': 'report'}".
+        mask_colours: classes by colour, for masks that are pictures, such as "{'red': 1, '#00ff00': 2}".
         options: of inference.json, such as --resize 256.
 
     Returns:
@@ -59,16 +63,16 @@ def reword(
     """
     used, sections = ("inferer", "device", "num_classes", "channels", "intensity_range"), kept_back.sections_of(kinds)
     options = overrides(options, [inference_config()], reword, ("network", *used)) | {"checkpoint": str(checkpoint)}
-    items = load_datalist(dataset_dir, split)
+    items = load_datalist(dataset_dir, split, columns)
     asked = questions(items, sections, repeats, seed)
     if len(asked) == len(items):
         raise ValueError(f"{dataset_dir}: no caption of {split} is understood, such as {items[0]['text']!r}")
     network, infer, device, classes, channels, window = trained(used, options)
-    check_datalist(items, classes)
-    prepare = preprocessing(num_classes=classes, channels=channels, intensity_range=window)
+    check_datalist(items, classes, mask_colours=mask_colours)
+    prepare = preprocessing(num_classes=classes, mask_colours=mask_colours, channels=channels, intensity_range=window)
     rows = []
     for item, mine in tqdm(_by_item(items, asked), desc="reworded", unit="image"):
-        seen = prepare({"image": item["image"], "label": item["label"]})
+        seen = prepare(dict(item))
         image, label = seen["image"].as_tensor()[None].to(device), seen["label"].as_tensor()[None]
         for question in mine:
             with torch.no_grad():
