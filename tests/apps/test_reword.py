@@ -81,7 +81,11 @@ def test_captions_that_nobody_understands_are_an_error_before_any_work(options, 
     data = write_phantom(tmp_path / "data", train=1, val=1, test=1, size=64)
     table = (data / "text.csv").read_text(encoding="utf-8").replace("pulmonary", "puzzling")
     (data / "text.csv").write_text(table, encoding="utf-8")
-    with pytest.raises(ValueError, match="no caption of test is understood"):
+    with pytest.raises(ValueError, match="no caption of test is understood") as caught:
+        reword(data, tmp_path / "model.pt", tmp_path / "out", **options)
+    assert "puzzling" not in str(caught.value)
+    (data / "text.csv").write_text(table.replace(",test", ",val"), encoding="utf-8")
+    with pytest.raises(ValueError, match="no item is of the split test"):
         reword(data, tmp_path / "model.pt", tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 

@@ -59,16 +59,17 @@ def reword(
 
     Raises:
         UsageError: for options that inference.json does not have.
+        DataError: listing what is wrong with the data.
         ValueError: if no caption is understood.
     """
     used, sections = ("inferer", "device", "num_classes", "channels", "intensity_range"), kept_back.sections_of(kinds)
     options = overrides(options, [inference_config()], reword, ("network", *used)) | {"checkpoint": str(checkpoint)}
     items = load_datalist(dataset_dir, split, columns)
+    network, infer, device, classes, channels, window = trained(used, options)
+    check_datalist(items, classes, require=[split], mask_colours=mask_colours)
     asked = questions(items, sections, repeats, seed)
     if len(asked) == len(items):
-        raise ValueError(f"{dataset_dir}: no caption of {split} is understood, such as {items[0]['text']!r}")
-    network, infer, device, classes, channels, window = trained(used, options)
-    check_datalist(items, classes, mask_colours=mask_colours)
+        raise ValueError(f"{dataset_dir}: no caption of {split} is understood, such as that of {items[0]['image']}")
     prepare = preprocessing(num_classes=classes, mask_colours=mask_colours, channels=channels, intensity_range=window)
     rows = []
     for item, mine in tqdm(_by_item(items, asked), desc="reworded", unit="image"):

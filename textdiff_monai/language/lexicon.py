@@ -71,13 +71,14 @@ def captions_facts(items: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {"words": sorted(common), "targets": sorted({target_of(text) for text in texts} - {""})}
 
 
-def doubt(text: str, facts: Mapping[str, Sequence[str]], vocabulary: Collection[str] = ()) -> str:
+def doubt(text: str, facts: Mapping[str, Sequence[str]], vocabulary: Collection[str] = (), quoting: bool = True) -> str:
     """Why a sentence may not be understood, or "".
 
     Args:
         text: the sentence; an empty one is no reason to doubt.
         facts: of :func:`captions_facts`; without ``words`` nothing is doubted.
         vocabulary: other words that are known, such as the text encoder's.
+        quoting: name the words that are unknown, which may be names of people; else only count them.
     """
     said, trained = words_in(text), set(facts.get("words", ()))
     if not said or not trained:
@@ -87,7 +88,7 @@ def doubt(text: str, facts: Mapping[str, Sequence[str]], vocabulary: Collection[
     new = [word for word in dict.fromkeys(said) if len(word) > 2 and word not in known and word not in vocabulary]
     targets = set(facts.get("targets", ()))
     named = (trained - _EMPTY).union(*(naming_words(target) for target in targets))
-    reasons = [f"unknown words: {', '.join(new)}"] if new else []
+    reasons = [f"unknown words: {', '.join(new) if quoting else len(new)}"] if new else []
     target = target_of(text)
     if target == LUNG and OPACITY in targets:  # where it is
         target = OPACITY

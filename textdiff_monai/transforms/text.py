@@ -16,9 +16,9 @@ class TextToMetad(MapTransform):
     """Copies the sentence at ``text_key`` into the image's metadata, where :class:`TextInferer` finds it.
 
     Whatever comes is data: nothing, or None, is the empty sentence; what is no string is read as it prints; characters
-    that UTF-8 cannot hold become "?". A sentence that may not be understood is a warning, once, which does not
-    quote it whole since logs are kept; ``doubt`` in the metadata says why, and is "" otherwise. ``slices`` of the
-    data, such as "10-20", comes along: the sentence is then about these slices of a volume.
+    that UTF-8 cannot hold become "?". A sentence that may not be understood is a warning, once, which quotes no word of
+    it since logs are kept; ``doubt`` in the metadata says why, and is "" otherwise. ``slices`` of the data, such as
+    "10-20", comes along: the sentence is then about these slices of a volume.
 
     Args:
         keys: images.
@@ -45,14 +45,14 @@ class TextToMetad(MapTransform):
         for key in self.key_iterator(d):
             text = _as_text(d.get(self.text_key))
             if text not in self._doubts:
-                self._doubts[text] = reason = self._doubt(text)
-                if reason:
+                self._doubts[text] = self._doubt(text)
+                if reason := self._doubt(text, quoting=False):
                     warnings.warn(f"a sentence may not be understood: {reason}", stacklevel=2)
             d[key].meta |= {"text": text, "doubt": self._doubts[text], "slices": str(d.get("slices") or "")}
         return d
 
-    def _doubt(self, text: str) -> str:
-        reason = doubt(text, self.facts, self._vocabulary)
+    def _doubt(self, text: str, quoting: bool = True) -> str:
+        reason = doubt(text, self.facts, self._vocabulary, quoting)
         if reason or not text or not self.facts.get("centres") or self.encoder is None:
             return reason
         far, radius = distance(text, self.facts, self.encoder), self.facts["radius"]
