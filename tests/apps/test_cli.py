@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_paths_that_look_like_numbers_are_paths(textdiff, tmp_path, monkeypatch,
 
 
 def test_values_are_of_the_types_that_functions_say():
-    def job(count: int, rate: float = 0.5, sizes: tuple[int, ...] = (), flag: bool = False) -> tuple:
+    def job(count: int, rate: float = 0.5, texts: Sequence[str] = (), flag: bool = False) -> tuple:
         return count, rate, flag
 
     assert prepared(job, ["3", "--rate", "1", "--flag", "true"])() == (3, 1, True)
@@ -86,6 +87,7 @@ def test_values_are_of_the_types_that_functions_say():
         ("3.5",): r"--count: expected a whole number, got '3\.5'",
         ("3", "--rate", "fast"): r"--rate: expected a number, got 'fast'",
         ("3", "--flag", "no"): r"--flag: expected True or False, got 'no'",
+        ("3", "--texts", "['left','right'"): r"--texts: expected a list such as",
         ("3", "--rate"): r"--rate: its value is missing",
         ("3", "--rate", "--flag"): r"--rate: its value is missing",
         (): r"missing a required argument: 'count'",

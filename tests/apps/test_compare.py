@@ -13,6 +13,7 @@ from PIL import Image
 from textdiff_monai import DiffusionBackbone, draw_labelled
 from textdiff_monai.apps.compare import compare, random_backbone
 from textdiff_monai.data.files import read_rows
+from textdiff_monai.data.problems import DataError
 
 
 def test_a_random_backbone_has_the_same_shape_and_other_weights(unet_folder, tmp_path):
@@ -53,8 +54,9 @@ def test_every_network_is_measured_and_a_stopped_comparison_goes_on(options, dat
         compare(*arguments, 1, networks=networks, captions=["own", "swapped"], **options)
     capsys.readouterr()
     table = compare(*arguments, seeds=2, captions=["none", "swapped", "reworded"], **options)
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "seed 1" in printed
+    assert "Epoch" not in printed
     assert "pretrained, 2 labelled images, seed 0" in printed  # without captions it was not yet tested
     assert "unet, 2 labelled images, seed 0" not in printed
     kinds = ["own", "none", "swapped", "reworded"]
@@ -89,4 +91,8 @@ def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder
         compare(tmp_path / "strange", tmp_path / "out", (2,), captions=["reworded"], **options)
     with pytest.raises(ValueError, match="20 labelled images asked for, of 4"):
         compare(*arguments, (2, 20), **options)
+    shutil.copytree(data_folder, tmp_path / "untested")
+    (tmp_path / "untested" / "text.csv").write_text(table.replace(",test", ",val"))
+    with pytest.raises(DataError, match="no item is of the split test"):
+        compare(tmp_path / "untested", tmp_path / "out", (2,), **options)
     assert not (tmp_path / "out").exists()

@@ -337,3 +337,10 @@ def test_a_file_that_is_no_head_is_an_error_that_names_it(head, tmp_path):
     (tmp_path / "h.pt").write_bytes(b"nothing")
     assert_head_refused(head, tmp_path / "h.pt")
     assert_head_refused(head, torch_saved([1, 2], tmp_path / "list.pt"))
+
+
+def test_what_is_no_checkpoint_is_told_in_a_line(tmp_path):
+    (tmp_path / "adm.pt").write_text("no checkpoint")
+    with pytest.raises(ValueError, match="not a readable PyTorch checkpoint") as caught:
+        import_adm(tmp_path / "adm.pt", tmp_path / "unet")
+    assert "\n" not in str(caught.value)

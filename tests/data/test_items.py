@@ -64,6 +64,14 @@ def test_rows_without_a_mask_are_left_out_and_said_unless_all_are(tmp_path):
     assert "the mask is empty" in problems_of(save_csv(tmp_path, "a.png,,left,train"))[0]
 
 
+def test_rows_without_a_sentence_are_said(tmp_path):
+    """``nan`` is what pandas writes for an empty cell."""
+    save_pairs(tmp_path)
+    with pytest.warns(UserWarning, match="2 rows have no sentence.*: text.csv row 2, text.csv row 3"):
+        items = load_datalist(save_csv(tmp_path, "a.png,a.png,,train", "b.png,b.png,nan,train"))
+    assert [item["text"] for item in items] == ["", ""]
+
+
 def test_further_columns_travel_with_the_item_and_never_take_the_place_of_its_own(tmp_path):
     save_pairs(tmp_path)
     folder = save_csv(tmp_path, "a.png,a.png,left,train,disc,7,x", header="image,mask,text,split,Target,label,id")
@@ -205,8 +213,8 @@ def test_images_that_are_not_there_are_named_before_any_work(tmp_path):
     save_pairs(tmp_path)
     with pytest.raises(DataError, match=r"row 3: image 'no\.png' does not exist"):
         load_images(save_csv(tmp_path, "a.png", "no.png", header="image"))
-    with pytest.raises(DataError, match="does not exist"):
-        load_images(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="does not exist; give an image, a folder of images"):
+        load_images(tmp_path / "nowhere.png")
     (tmp_path / "new").mkdir()
     with pytest.raises(DataError, match="has no images"):
         load_images(tmp_path / "new")

@@ -131,6 +131,20 @@ def test_a_volume_is_measured_and_shown_where_most_is_marked(tmp_path, image):
     np.testing.assert_array_equal((overlay != overlay[3, 0]).any(-1), mask[..., 2])
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in ("file", "file/new"):
+        with pytest.raises(OSError, match="file: is a file; choose a folder"):
+            Results(tmp_path / folder)
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_refused_before_any_work(tmp_path):
+    (tmp_path / "read_only").mkdir(mode=0o555)
+    with pytest.raises(OSError, match="read_only: nothing may be written there"):
+        Results(tmp_path / "read_only" / "new")
+
+
 def test_what_an_equal_run_left_is_known_again_until_its_image_changes(tmp_path, image):
     out, item = tmp_path / "out", {"image": image("a.png"), "text": "left", "id": "a"}
     add(Results(out, pictures=True), item["image"])

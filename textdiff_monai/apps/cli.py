@@ -18,6 +18,7 @@ from typing import Any
 import fire
 
 from textdiff_monai.apps.options import UsageError, split, understood, unknown
+from textdiff_monai.data.problems import cause
 
 # Where the function of each verb lies; imported when it is used, and its docstring is the help.
 VERBS = {
@@ -67,8 +68,11 @@ def main() -> None:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except (OSError, ValueError, ModuleNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    except Exception as error:
+        first = cause(error)
+        if not isinstance(first, (OSError, ValueError, ModuleNotFoundError)):
+            raise
+        sys.exit(f"error: {first}")
     if isinstance(written, Path):
         print(f"ready: {written}")
 

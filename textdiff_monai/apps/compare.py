@@ -11,13 +11,15 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DModel
+from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.apps.charts import labels_curves
 from textdiff_monai.apps.comparison import shown, table_of
 from textdiff_monai.apps.overrides import overrides
-from textdiff_monai.apps.workflow import config_files, run_bundle, same_settings
+from textdiff_monai.apps.workflow import config_files, hushed, run_bundle, same_settings
 from textdiff_monai.data.captions import recaption
+from textdiff_monai.data.checks import check_datalist
 from textdiff_monai.data.files import read_rows, write_rows, written_file, written_whole
 from textdiff_monai.data.items import draw_labelled
 from textdiff_monai.data.layouts import load_datalist
@@ -80,6 +82,7 @@ def compare(
 
     Raises:
         UsageError: for options that train.json does not have.
+        DataError: listing what is wrong with the data.
         ValueError: for other networks or captions, captions that cannot be reworded, more labels than there are, or a
             folder of another comparison.
     """
@@ -90,10 +93,17 @@ def compare(
     options = overrides(options, config_files(), compare, ("training", "run"))
     root, dataset_dir = Path(folder).resolve(), Path(dataset_dir).resolve()
     trained = backbone or f"{bundle_root()}/models/diffusion_unet"
-    training = load_datalist(dataset_dir, "train", options.get("columns"))
+    items = load_datalist(dataset_dir, columns=options.get("columns"))
+    training, tested = ([item for item in items if item["split"] == split] for split in ("train", "test"))
     unit = options.get("count", "images")
     draw_labelled(training, max(labelled), unit=unit)  # an error before any work
-    tested = load_datalist(dataset_dir, "test", options.get("columns"))
+    check_datalist(
+        items,
+        options.get("num_classes", 2),
+        require=["train", "test"],
+        mask_colours=options.get("mask_colours"),
+        plane=options.get("plane"),
+    )
     for kind in captions:
         recaption(tested, kind)
     same_settings(
@@ -103,7 +113,7 @@ def compare(
     if not untrained.exists():
         random_backbone(trained, untrained)
     done = read_rows(root / "runs.csv")
-    for seed, count, network in product(range(seeds), labelled, networks):
+    for seed, count, network in (bar := tqdm([*product(range(seeds), labelled, networks)], "Comparing", unit="run")):
         place, (overlays, changed) = root / f"{network}_{count}_{seed}", NETWORKS[network]
         reads = (options | dict(changed)).get("read_text", True)
         before = {row["captions"]: row for row in done if _key(row) == (network, count, seed)}
@@ -131,11 +141,12 @@ def compare(
             **options,
             **changed,
         }
-        print(f"\n{network}, {count} labelled images, seed {seed}", flush=True)
+        bar.set_postfix_str(f"{network}, {count} labelled {unit}, seed {seed}")
         row = {"network": network, "labelled": count, "seed": seed, "iterations": epochs * len(drawn)}
         row["seconds"] = before["own"]["seconds"] if before else _timed(overlays, settings)
         for kind in left:
-            run_bundle("run", [*overlays, "evaluate.json"], settings | {"captions": kind})
+            with hushed():
+                run_bundle("run", [*overlays, "evaluate.json"], settings | {"captions": kind})
             metrics = json.loads((report_of(place, kind) / "metrics.json").read_text())
             figures = {name: metrics[name] for name in ("mean_dice", "mean_iou", "dataset_dice")}
             done.append({**row, "captions": kind, **figures})
@@ -160,7 +171,8 @@ def _key(row: Mapping[str, Any]) -> tuple[str, int, int]:
 
 def _timed(overlays: Sequence[str], settings: Mapping[str, Any]) -> float:
     start = time.monotonic()
-    run_bundle("training", overlays, settings)
+    with hushed():
+        run_bundle("training", overlays, settings)
     return time.monotonic() - start
 
 

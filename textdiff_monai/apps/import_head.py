@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from textdiff_monai.apps.weights import load_published_head
+from textdiff_monai.apps.weights import load_published_head, load_state
 from textdiff_monai.networks.backbone import DiffusionBackbone
 from textdiff_monai.networks.recipe import Recipe
 from textdiff_monai.networks.text_encoder import TextEncoder
@@ -31,6 +31,7 @@ def import_head(
         text_encoder: folder or hub name of the text encoder that it was trained with.
         blocks: decoder blocks that it was trained with: 4,6,8,12 for QaTa-COV19, 6,8,12,16 for MoNuSeg.
     """
+    load_state(checkpoint)  # an error before any work
     encoder = TextEncoder(text_encoder, max_length=10, mask_padding=False)
     pixels: dict[str, Any] = {
         "channels": "BGR",

@@ -66,7 +66,7 @@ def understood(name: str, typed: Any, kind: Any) -> Any:
         value = typed if fits(typed, kind) else Path(typed)
     elif isinstance(typed, str):
         value = DefaultParseValue({"true": "True", "false": "False"}.get(typed.lower(), typed))
-        if get_origin(kind) is Sequence and not isinstance(value, (list, tuple)):
+        if get_origin(kind) is Sequence and not isinstance(value, (list, tuple)) and not typed.startswith(("[", "(")):
             value = [value]
     if not fits(value, kind):
         raise UsageError(f"--{name}: expected {expected(kind)}, got {typed!r}")

@@ -17,7 +17,7 @@ from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow, Referenc
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from textdiff_monai.apps.options import UsageError, expected, fits, split, understood, unknown
-from textdiff_monai.apps.trained import cause
+from textdiff_monai.data.problems import cause
 
 _FOLDERS = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "report_dir", "cache_dir", "backbone_dir")
 # Where what stands in the configuration does not tell the type.

@@ -11,12 +11,12 @@ from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.apps.segmenter import NODES, Segmenter
-from textdiff_monai.apps.trained import cause, inference_config
+from textdiff_monai.apps.trained import inference_config
 from textdiff_monai.data.checks import readable
 from textdiff_monai.data.files import read_rows
 from textdiff_monai.data.layouts import load_images
 from textdiff_monai.data.pictures import sheet
-from textdiff_monai.data.problems import DataError
+from textdiff_monai.data.problems import DataError, cause
 from textdiff_monai.data.readers import open_scan
 from textdiff_monai.data.results import Results
 from textdiff_monai.data.runs import Run, file_hash

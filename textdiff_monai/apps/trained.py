@@ -9,6 +9,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from textdiff_monai.apps.bundle import bundle_root
+from textdiff_monai.data.problems import cause
 
 
 def inference_config() -> str:
@@ -38,10 +39,3 @@ def trained(names: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
     except RuntimeError as error:
         raise ValueError(f"{checkpoint}: {error}") from error
     return [network.eval(), *found]
-
-
-def cause(error: BaseException) -> BaseException:
-    """What an error was at first, before MONAI wrapped it, in RuntimeErrors."""
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__
-    return error

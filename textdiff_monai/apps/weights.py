@@ -197,13 +197,13 @@ def load_published_head(head: SegmentationHead, checkpoint: str | Path) -> None:
 
 def load_state(checkpoint: str | Path) -> State:
     """The tensors of a ``.pt`` file, at the top or under ``model_state_dict``; no code in it is run."""
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"{checkpoint}: is no file; give a checkpoint")
     try:
         mmap = zipfile.is_zipfile(checkpoint)  # the format since PyTorch 1.6
         content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=mmap)
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{checkpoint}: not a readable PyTorch checkpoint of tensors ({error})") from error
+    except Exception as error:  # of zip, pickle and PyTorch, which tell pages
+        raise ValueError(f"{checkpoint}: not a readable PyTorch checkpoint of tensors") from error
     state = content.get("model_state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ValueError(f"{checkpoint}: expected a dictionary of tensors, at the top or under model_state_dict")

@@ -29,6 +29,20 @@ def written_whole(folder: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def check_writable(folder: str | Path) -> None:
+    """Whether a folder can be written into, or made, before the work that there will be something of to write.
+
+    Raises:
+        OSError: if not, or if it is a file.
+    """
+    place = Path(os.path.abspath(folder))
+    nearest = next(path for path in (place, *place.parents) if path.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{nearest}: is a file; choose a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"{nearest}: nothing may be written there; choose another folder")
+
+
 @contextmanager
 def written_file(path: str | Path) -> Iterator[Path]:
     """A file that has its old contents until all of the new are on the disk; its folder is made.

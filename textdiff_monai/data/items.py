@@ -25,9 +25,11 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
     """Items with ``image``, ``label``, ``text`` and ``split``, and what else the rows say, in their order.
 
     Rows without a mask are left out with a warning, as long as others have one. So are those that repeat an image, a
-    sentence and a mask; the same image and sentence with another mask is a problem, wherever one reads the two.
+    sentence and a mask; the same image and sentence with another mask is a problem, wherever one reads the two. Rows
+    without a sentence are warned of too.
     """
-    items, unlabelled, repeated, first = list[dict[str, str]](), list[str](), list[str](), dict[tuple[str, ...], Row]()
+    items, first = list[dict[str, str]](), dict[tuple[str, ...], Row]()
+    unlabelled, repeated, silent = list[str](), list[str](), list[str]()
     some, files = any(row.cells["mask"] for row in rows), Listings()
     for row in rows:
         image, split = _file(row, "image", files, problems), SPLIT_NAMES.get(row.cells["split"].lower(), "")
@@ -46,6 +48,7 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
         before = first.setdefault((split, image, words, row.cells.get("slices", "")), row)
         if before is row:
             items.append({"image": image, "label": mask, "text": row.cells["text"], "split": split} | _more(row))
+            silent += [] if words else [row.where]
         elif _file(before, "mask", files, []) == mask and before.cells.get("value") == row.cells.get("value"):
             repeated.append(row.where)
         else:
@@ -53,9 +56,13 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
                 f"{row.where}: has the image and sentence of {before.where} but another mask; say in the sentences "
                 "what each mask shows, or join the masks"
             )
-    for wheres, what in ((unlabelled, "have no mask"), (repeated, "repeat image, sentence and mask of others")):
+    for wheres, what in (
+        (unlabelled, "have no mask and are left out"),
+        (repeated, "repeat image, sentence and mask of others and are left out"),
+        (silent, "have no sentence, and are read with an empty one"),
+    ):
         if wheres:
-            warnings.warn(f"{len(wheres)} rows {what} and are left out: {listed(wheres)}", stacklevel=3)
+            warnings.warn(f"{len(wheres)} rows {what}: {listed(wheres)}", stacklevel=3)
     return items
 
 

@@ -16,6 +16,7 @@ from textdiff_monai.data.problems import DataError, listed
 from textdiff_monai.data.tables import TABLES, Row, read_table, tables_in
 
 _COLUMNS = ("image", "mask", "text", "split")
+_TO_SEGMENT = "an image, a folder of images, a table or a dataset"
 FURTHER_TEXT = re.compile(r"text_\d+")  # columns of other wordings
 
 
@@ -48,8 +49,8 @@ def load_datalist(
 
     Raises:
         DataError: listing everything that is missing, unknown, without its counterpart, or has two masks for the same
-            image and sentence. Captions without an image or images without one are warned of in the LViT layout, rows
-            without a mask and repeated ones in a table.
+            image and sentence. Rows without a mask or without a sentence and repeated ones are warned of, and in
+            the LViT layout captions without an image.
     """
     root, problems = Path(dataset_dir), list[str]()
     if split is not None and split not in SPLIT_NAMES:
@@ -85,6 +86,8 @@ def load_images(
         DataError: for a source that does not exist or has no images, or a table without the column ``image``.
     """
     root, problems = Path(source), list[str]()
+    if not series_of(root)[0].exists():
+        raise DataError(root, [f"{root}: does not exist; give {_TO_SEGMENT}"])
     if series_of(root)[1] or (root.is_file() and (is_picture(root) or is_dicom(root))):
         rows = [Row(str(root), Path(), {"image": str(root)})]
     elif root.is_dir() and not _has_layout(root):
@@ -97,7 +100,7 @@ def load_images(
     if split is not None and any("split" in item for item in items):
         items = [item for item in items if item.get("split") == SPLIT_NAMES[split]]
     if not items:
-        raise DataError(root, [f"{root}: has no images; give an image, a folder of images, a table or a dataset"])
+        raise DataError(root, [f"{root}: has no images; give {_TO_SEGMENT}"])
     texts = [text] if isinstance(text, str) else list(text) or [""]
     return with_ids(item | {"text": one} for item in items for one in ([item["text"]] if item["text"] else texts))
 

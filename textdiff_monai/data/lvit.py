@@ -24,8 +24,8 @@ def lvit_rows(root: Path, problems: list[str], columns: Mapping[str, str] | None
 
     Each of ``{Train,Val,Test}_Folder`` holds ``img/``, ``labelcol/`` and ``{Train,Val,Test}_text.xlsx`` (or ``.csv``,
     ``.tsv``) with the columns ``Image`` and ``Description``. Masks and table rows are named like the image, with any
-    ending, with or without ``mask_`` before it (QaTa-COV19). An image with several captions has as many rows. Images
-    without a caption, and captions without an image, are warned of.
+    ending, with or without ``mask_`` before it (QaTa-COV19). An image with several captions has as many rows, one
+    without a caption has an empty one. Captions without an image are warned of.
     """
     rows = list[Row]()
     for split, folder in SPLITS.items():
@@ -36,7 +36,6 @@ def lvit_rows(root: Path, problems: list[str], columns: Mapping[str, str] | None
                 problems += [f"{path}: is missing; add it, or remove {folder}" for path in missing]
             continue
         masks, captions = _files_by_stem(masks_at), _captions(root / folder, problems, columns)
-        silent = []
         for stem, images in _files_by_stem(images_at).items():
             own = masks.pop(stem, []) + masks.pop(f"mask_{stem}", [])
             for noun, files, place in (("image file", images, images_at), ("mask", own, masks_at)):
@@ -45,13 +44,14 @@ def lvit_rows(root: Path, problems: list[str], columns: Mapping[str, str] | None
                     count = f"{len(files)} {noun}s ({names})" if files else f"no {noun}"
                     problems.append(f"{images[0]}: has {count}; it needs exactly one in {place}")
             texts = {text: None for name in (stem, f"mask_{stem}") for text in captions.pop(name, [])}
-            silent += [] if texts else [images[0].name]
             cells = {"image": str(images[0]), "mask": str(next(iter(own), "")), "split": split}
             if own:
                 rows += [Row(str(images[0]), root, cells | {"text": text}) for text in texts or [""]]
         for mask in (path for paths in masks.values() for path in paths):
             problems.append(f"{mask}: is a mask without an image; add the image to {images_at} or remove the mask")
-        _warn(root / folder, silent, list(captions))
+        if captions:
+            what = f"{len(captions)} captions have no image and are left out"
+            warnings.warn(f"{root / folder}: {what}: {listed(map(quoted, captions))}", stacklevel=3)
     return rows
 
 
@@ -64,15 +64,6 @@ def _captions(folder: Path, problems: list[str], columns: Mapping[str, str] | No
         if row.cells["text"]:
             captions.setdefault(stem_of(row.cells["image"]), []).append(row.cells["text"])
     return captions
-
-
-def _warn(folder: Path, silent: list[str], lost: list[str]) -> None:
-    if silent:
-        what = f"{len(silent)} images have no caption, and are read with an empty one"
-        warnings.warn(f"{folder}: {what}: {listed(silent)}", stacklevel=4)
-    if lost:
-        what = f"{len(lost)} captions have no image and are left out"
-        warnings.warn(f"{folder}: {what}: {listed(map(quoted, lost))}", stacklevel=4)
 
 
 def _files_by_stem(folder: Path) -> dict[str, list[Path]]:

@@ -29,3 +29,10 @@ def quoted(cell: str) -> str:
     Where columns are mixed up, any cell may be a sentence about a patient.
     """
     return repr(cell) if len(cell) <= 120 and len(cell.split()) <= 2 else f"(a text of {len(cell)} characters)"
+
+
+def cause(error: BaseException) -> BaseException:
+    """What an error was at first, before MONAI wrapped it, in RuntimeErrors."""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
 
-from textdiff_monai.data.files import read_rows, write_rows
+from textdiff_monai.data.files import check_writable, read_rows, write_rows
 from textdiff_monai.data.names import series_of
 from textdiff_monai.data.outlines import write_outlines
 from textdiff_monai.data.output import writer_for
@@ -53,6 +53,7 @@ class Results:
 
     Raises:
         ValueError: for another type, or a ``results.csv`` in the folder that is something else.
+        OSError: for a folder that cannot be written into.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Results:
         self.folder, self.output_type, self.pictures = Path(folder), output_type, pictures
         self.table, self.masks, self.class_names = self.folder / "results.csv", list[Path](), tuple(class_names)
         writer_for(Origin(Path()), output_type)
+        check_writable(self.folder)
         if self.table.exists() and not self.table.read_bytes().startswith(",".join(COLUMNS).encode()):
             raise ValueError(f"{self.table}: is no table of results; remove it or choose another folder")
         rows = read_rows(self.table)

@@ -26,7 +26,7 @@ class Row(NamedTuple):
     Attributes:
         where: the file and the row, for errors.
         folder: that its paths are relative to.
-        cells: by column name in lower case; an empty cell is "".
+        cells: by column name in lower case; an empty cell, or ``nan``, which pandas writes for one, is "".
     """
 
     where: str
@@ -71,6 +71,7 @@ def read_table(
             problems.append(f"{where}: more cells than the header has; put texts with separators in double quotes")
         elif any(row):
             row += [""] * (len(header) - len(row))
+            row = ["" if cell.lower() == "nan" else cell for cell in row]
             rows.append(Row(where, path.parent, dict(zip(header, row, strict=False))))
     return rows
 
