@@ -119,6 +119,11 @@ def test_a_text_that_just_fits_is_not_cut(bert_folder):
         assert encoder(["left upper lung"])[1].tolist() == [[True] * 5]
 
 
+def test_loading_is_silent(bert_folder, capfd):
+    TextEncoder(bert_folder)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_long_texts_are_warned_of_once_in_a_process(bert_folder):
     """Training words a caption anew in every epoch."""
     encoder = TextEncoder(bert_folder)

@@ -37,12 +37,15 @@ class TextEncoder(Frozen):
     def __init__(self, source: str | Path, max_length: int | None = None, mask_padding: bool = True) -> None:
         super().__init__()
         self.tokenizer = AutoTokenizer.from_pretrained(source)
-        verbosity = logging.get_verbosity()
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()  # transformers reports what we check ourselves
+        logging.disable_progress_bar()  # of a moment
         try:
             model, loading = AutoModel.from_pretrained(source, output_loading_info=True, torch_dtype=torch.float32)
         finally:
             logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
         # The pooler is never used and often not stored; anything else missing would be random weights.
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:
