@@ -172,6 +172,22 @@ def test_what_others_raise_is_shown_whole(started, capsys):
     assert capsys.readouterr().err.startswith("Traceback")
 
 
+def test_a_folder_that_cannot_be_written_is_told_in_a_line(started, tmp_path, capsys):
+    started("run", "--config_file", INFERENCE)
+    (tmp_path / "file").write_text("")
+    try:
+        try:
+            (tmp_path / "file" / "new").mkdir()
+        except OSError as error:
+            raise RuntimeError("Failed to instantiate") from error
+    except RuntimeError as wrapped:
+        sys.excepthook(RuntimeError, wrapped, wrapped.__traceback__)
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert str(tmp_path / "file" / "new") in printed
+    assert printed.count("\n") == 1
+
+
 @pytest.mark.parametrize("config", ["train", "inference", "pretrain", "multi_gpu_train"])
 def test_every_configuration_checks_first(config):
     assert json.loads((CONFIGS / f"{config}.json").read_text())["initialize"][0] == "$textdiff_monai.check_options()"

@@ -92,10 +92,11 @@ def check_options() -> None:
 
 
 def _in_one_line(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Of an error that this package raised what it says, without MONAI's pages around it; others are shown whole."""
+    """Of an error that this package raised, or that is of files, what it says; others are shown whole."""
     first = cause(error)
     places = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(first.__traceback__)]
-    if isinstance(first, (OSError, ValueError)) and places and places[-1].startswith("textdiff_monai."):
+    ours = isinstance(first, ValueError) and bool(places) and places[-1].startswith("textdiff_monai.")
+    if ours or isinstance(first, OSError):
         print(f"error: {first}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, traceback)

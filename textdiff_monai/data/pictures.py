@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
@@ -99,4 +98,6 @@ def sheet(headers: Sequence[str], rows: Sequence[Sequence[tuple[Image.Image, str
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """Of matplotlib: that of Pillow has no letters beyond English."""
+    import matplotlib  # which makes folders where it is imported, for nothing where no sheet is drawn
+
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
