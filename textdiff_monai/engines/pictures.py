@@ -16,7 +16,7 @@ from textdiff_monai.data.pictures import fullest, strip
 
 class CasePictures:
     """After each iteration of an evaluation, writes ``ID.webp``: the image, the truth and the prediction side by side,
-    and where the output has it the ``disagreement`` of heads, black where there is none.
+    and where the output has it the ``disagreement`` of heads, black where there is none (its root is drawn).
 
     Of a volume it is the slice with most of the truth, or, where there is none, of the prediction. The evaluator's
     output has ``image`` (1 or 3, H, W) or (1 or 3, H, W, slices) in [-1, 1], ``label`` and ``pred``, one-hot, and
@@ -40,7 +40,9 @@ class CasePictures:
         for item, output in zip(items, outputs, strict=True):
             image = np.asarray(output["image"].cpu()) * 127.5 + 127.5
             truth, found = (np.asarray(output[name].argmax(0).cpu()) for name in ("label", "pred"))
-            apart = [np.asarray(output["disagreement"][0].cpu())] if "disagreement" in output else []
+            apart = []
+            if "disagreement" in output:  # its root, which also shows where heads disagree a little
+                apart.append(np.sqrt(np.asarray(output["disagreement"][0].cpu())))
             if truth.ndim == 3:
                 number = fullest(truth if truth.any() else found)
                 image, truth, found, *apart = (each[..., number] for each in (image, truth, found, *apart))
