@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from pathlib import Path
 
 import pytest
 import torch
@@ -328,3 +329,10 @@ def test_moving_a_copy_leaves_the_original_where_it_is(network):
     back = copy.deepcopy(network)
     assert not any(p.requires_grad for p in back.backbone.parameters())
     assert back.backbone.training is False
+
+
+@pytest.mark.parametrize("encoder", [DiffusionBackbone, TextEncoder])
+@pytest.mark.parametrize("source", ["/nowhere/encoder", "./encoder", "some/where/encoder", Path("encoder")])
+def test_a_folder_that_is_not_there_is_no_name_on_a_hub(encoder, source):
+    with pytest.raises(FileNotFoundError, match="encoder: is no folder; give one with the encoder"):
+        encoder(source)

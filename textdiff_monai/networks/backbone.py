@@ -11,7 +11,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from textdiff_monai.networks.frozen import Frozen, content_hash
+from textdiff_monai.networks.frozen import Frozen, check_source, content_hash
 
 # Options that change what the weights compute and cannot be told from the weights' shapes.
 _NUMERIC_OPTIONS = (
@@ -64,6 +64,7 @@ class DiffusionBackbone(Frozen):
         cache: Cache | None = None,
     ) -> None:
         super().__init__()
+        check_source(source)
         self.cache = cache
         self.unet = UNet2DModel.from_pretrained(
             source, subfolder=subfolder, torch_dtype=torch.float32, low_cpu_mem_usage=False

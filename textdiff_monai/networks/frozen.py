@@ -7,6 +7,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,6 +22,19 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def check_source(source: str | Path) -> None:
+    """Of what can only be a path, not a name on the Hugging Face hub, whether it is there; before the hub is asked.
+
+    Raises:
+        FileNotFoundError: if not.
+    """
+    is_path = isinstance(source, Path) or source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source
+    if is_path and not Path(source).is_dir():
+        raise FileNotFoundError(
+            f"{source}: is no folder; give one with the encoder, or its name on the Hugging Face hub"
+        )
 
 
 class Frozen(nn.Module):

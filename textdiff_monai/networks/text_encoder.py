@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from textdiff_monai.networks.frozen import Frozen, content_hash
+from textdiff_monai.networks.frozen import Frozen, check_source, content_hash
 
 # Fast tokenizers are not safe to call from several threads at once.
 _TOKENIZER_LOCK = Lock()
@@ -36,6 +36,7 @@ class TextEncoder(Frozen):
 
     def __init__(self, source: str | Path, max_length: int | None = None, mask_padding: bool = True) -> None:
         super().__init__()
+        check_source(source)
         self.tokenizer = AutoTokenizer.from_pretrained(source)
         verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()  # transformers reports what we check ourselves
