@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -430,7 +432,8 @@ def test_predictions_of_a_slice_go_back_to_the_axes_of_its_file(tmp_path, codes)
     image = preprocessing(["image"])({"image": str(tmp_path / "image.nii.gz")})["image"]
     assert torch.equal(torch.round((image[0].as_tensor() + 1) * 127.5), torch.from_numpy(GRAY).float())
     np.testing.assert_allclose(image.affine @ torch.tensor([0.0, 0, 0, 1]).double(), source.affine[:, 3], atol=1e-6)
-    filed = ToSourceLayoutd("pred")({"pred": torch.round((image + 1) * 127.5)})["pred"]
+    with warnings.catch_warnings(action="error"):
+        filed = ToSourceLayoutd("pred")({"pred": torch.round((image + 1) * 127.5)})["pred"]
     assert tuple(filed.shape) == (3, *turned.shape)
     np.testing.assert_array_equal(filed[0].numpy(), turned.get_fdata())
     np.testing.assert_allclose(filed.affine, turned.affine, atol=1e-6)

@@ -73,7 +73,8 @@ class ToSourceLayoutd(MapTransform):
                 continue
             filed = np.moveaxis(space.filed(np.moveaxis(plane.numpy(), 0, -1)), -1, 0)
             filed = filed if space.index is None else np.expand_dims(filed, 1 + space.axis)
-            d[key] = MetaTensor(np.ascontiguousarray(filed), affine=torch.from_numpy(space.affine), meta=plane.meta)
+            meta = {**plane.meta, "affine": torch.from_numpy(space.affine)}  # beside which MONAI warns of another
+            d[key] = MetaTensor(np.ascontiguousarray(filed), meta=meta)
         return d
 
 
