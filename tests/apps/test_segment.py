@@ -14,6 +14,7 @@ from PIL import Image
 from textdiff_monai import bundle_root, read_picture
 from textdiff_monai.apps.segment import segment
 from textdiff_monai.data.files import read_rows
+from textdiff_monai.networks.recipe import add_facts
 
 
 @pytest.fixture
@@ -205,6 +206,13 @@ def test_what_is_no_checkpoint_is_refused_before_any_work(options, tmp_path):
         with pytest.raises((ValueError, OSError), match=f"{path}.* {said}; give the model.pt of a training"):
             segment(str(image), out=str(tmp_path / "out"), **options | {"checkpoint": str(path)})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sentence_that_was_forgotten_is_said(options, tmp_path):
+    image = picture(tmp_path / "case.png")
+    add_facts(options["checkpoint"], words=["left", "lung"])
+    with pytest.warns(UserWarning, match="1 of 1 images are read without a sentence.*; give --text"):
+        segment(image, out=tmp_path / "out", **options)
 
 
 def test_a_file_that_is_no_image_is_named(options, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ def segment(
     options = overrides(options, [inference_config()], segment, ("network", *NODES))
     items = [{"slices": slices, **item} for item in load_images(source, texts or text, columns=columns)]
     head = Segmenter(options, window, read_regions(regions) if regions else (), words)
+    if (silent := sum(not item["text"] for item in items)) and head.nodes["trained"].get("words") and not regions:
+        what = f"{silent} of {len(items)} images are read without a sentence, which this head was trained to read"
+        warnings.warn(f"{what}; give --text", stacklevel=2)
     groups, problems = readable(items, head.nodes["plane"])
     if not groups:
         raise DataError("the images", problems)

@@ -70,7 +70,7 @@ def word_sheet(effects: Sequence[WordEffect], image: np.ndarray, mask: np.ndarra
     nowhere = next(
         (f"; {row['attention']:.0%} of the attention is at no word" for row in rows if not row["number"]), ""
     )
-    cells = [(overlay(image, mask), f"{int((mask > 0).sum())} pixels{nowhere}: {sentence}")]
+    cells = [(overlay(image, mask), f"{int((mask > 0).sum())} pixels{nowhere}. Sentence: {sentence}")]
     grey = Image.fromarray(image.clip(0, 255).astype(np.uint8)).convert("L").convert("RGB")
     for values, row in zip(common_scale(effects), rows, strict=False):
         told = f"{row['word']} has {row['attention']:.0%}; without it {row['pixels']} pixels, Dice {row['dice']:.2f}"
