@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from textdiff_monai.apps.check import check
+from textdiff_monai.apps.choices import in_two
 from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.apps.plan import plan
 from textdiff_monai.apps.report.report import report
@@ -51,7 +52,7 @@ def fit(
     Raises:
         UsageError: for options that train.json does not have.
         DataError: listing what is wrong with the data.
-        ValueError: for a folder that holds a fit with other options.
+        ValueError: for a folder that holds a fit with other options, or labelled images of a single patient.
         FileExistsError: for one that holds something else.
     """
     start, root, dataset_dir = time.monotonic(), Path(run).resolve(), Path(dataset_dir).resolve()
@@ -69,6 +70,7 @@ def fit(
                 dataset_dir, [f"{dataset_dir}: has nothing to {use}; write {name} in the split of some rows"]
             )
     drawn = draw_labelled(training, options.get("num_labelled"), options.get("seed", 0), options.get("count", "images"))
+    in_two(drawn, 2, 0)  # an error before any work
     if root.exists() and any(root.iterdir()) and not (root / "settings.json").exists():
         raise FileExistsError(f"{root} holds something else than a fit; choose another folder")
     same_settings(root, "fit", {"dataset": dataset_dir, "minutes": minutes, "backbones": backbones, **options})
