@@ -13,6 +13,7 @@ import torch
 from made_run import STRANGE, save_run
 
 from textdiff_monai.apps.report.report import report
+from textdiff_monai.data.files import read_rows, write_rows
 from textdiff_monai.data.runs import file_hash
 
 
@@ -115,6 +116,29 @@ def test_words_that_were_measured_can_be_pointed_at_and_say_what_they_do(tmp_pat
     assert words in without.texts["td"]
     assert words not in " ".join(without.texts["button"])
     assert "worst and best cases" not in without.source
+
+
+@pytest.mark.parametrize("panels", [3, 4])
+def test_a_words_map_covers_the_image_alone(panels, tmp_path):
+    run = save_run(tmp_path)
+    cases = run / "test" / "cases.csv"
+    more = {"mean_disagreement": 0.1} if panels == 4 else {}
+    write_rows(cases, [case | more for case in read_rows(cases)])
+    page = Page(report(run))
+    assert ("where the heads disagree" in page.source) == (panels == 4)
+    width = next(int(value) for name, value in page.attributes if name == "width" and value.isdigit())
+    (style, *_) = [value for name, value in page.attributes if name == "style" and value.startswith("width")]
+    gaps = 2 * (panels - 1)
+    covered = float(style.removeprefix("width: ").rstrip("%"))
+    assert covered == pytest.approx(100 * (width - gaps) / panels / width, abs=0.01)
+
+
+def test_without_empty_targets_no_figure_is_told_twice(tmp_path):
+    run = save_run(tmp_path)
+    metrics = run / "test" / "metrics.json"
+    assert "mean Dice nonempty" in Page(report(run)).source
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"empty_targets": 0}))
+    assert "mean Dice nonempty" not in Page(report(run)).source
 
 
 def test_a_bare_evaluation_is_enough(tmp_path):

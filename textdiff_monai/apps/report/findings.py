@@ -64,7 +64,7 @@ def findings_of(run: Path, split: str) -> dict[str, Any]:
         (path for path in (Path(metrics.get("checkpoint", "")), run / "model.pt") if path.is_file()), None
     )
     recipe = dict(read_recipe(checkpoint)) if checkpoint else {}
-    pictures, columns = list[str](), [name for name in FIGURES if cases and name in cases[0]]
+    pictures, columns = list[str](), [name for name in _told(metrics) if cases and name in cases[0]]
     rows, words = [], _words(run / split)
     for index, case in enumerate(cases):
         picture = _picture(run / split / "pictures" / picture_name(case["id"]), pictures)
@@ -87,7 +87,7 @@ def findings_of(run: Path, split: str) -> dict[str, Any]:
         "cases": rows,
         "pictures": pictures,
         "has_pictures": bool(pictures),
-        "has_disagreement": bool(pictures) and "mean_disagreement" in columns,
+        "panels": 4 if "mean_disagreement" in columns else 3,  # of a picture, as CasePictures draws them
         "has_words": len(words),
         "legend": [(name, "#{:02x}{:02x}{:02x}".format(*TINTS[i % len(TINTS)])) for i, name in enumerate(names)],
         "tables": _tables(run, checkpoint, recipe),
@@ -131,13 +131,18 @@ def _fit(path: Path) -> dict[str, Any] | None:
     return found
 
 
+def _told(metrics: Mapping[str, Any]) -> list[str]:
+    """Figures of the page: none twice where no target is empty."""
+    return [name for name in FIGURES if metrics.get("empty_targets") or name != "mean_dice_nonempty"]
+
+
 def _figures(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     found = []
-    for name, meaning in FIGURES.items():
+    for name in _told(metrics):
         if metrics.get(name) is not None:
             low, high = metrics.get(f"{name}_interval") or (None, None)
             shown = {"value": f"{metrics[name]:.3f}", "range": _range(low, high)}
-            found.append({"name": in_words(name), "meaning": meaning, **shown})
+            found.append({"name": in_words(name), "meaning": FIGURES[name], **shown})
     for name, meaning in COUNTS.items() if metrics.get("empty_targets") else ():
         found.append({"name": in_words(name), "value": str(metrics[name]), "range": "", "meaning": meaning})
     return found
