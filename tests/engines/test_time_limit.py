@@ -17,7 +17,7 @@ from textdiff_monai import TimeLimit
         ([10, 10, 10, 10], 0.5, 3),
         ([10, 10, 10, 10], 0.4, 2),
         ([10, 40, 10, 10], 1.4, 2),
-        ([10, 40, 10, 10], 1.5, 4),  # an epoch that took long is no reason for ever
+        ([10, 40, 10, 10], 1.5, 4),  # what counts is the epoch before, not the longest
         ([10, 10, 10, 10], 0, 1),
         ([10, 10, 10, 10], 60, 4),
     ],

@@ -24,7 +24,8 @@ _NOT_OF_A_ROW = ("image", "label", "id", "split", "text")
 class Trials:
     """Trains on one half of some labelled images and tests on the other, and the other way round.
 
-    What ``folder/trials.csv`` holds is not repeated. Images are mirrored at most, as in the training that follows.
+    What ``folder/trials.csv`` holds is not repeated. Images are mirrored too, unless the options name their
+    views, so that a trial is like the training that follows.
 
     Args:
         folder: gets a table and a folder for each trial.

@@ -45,14 +45,15 @@ class TextToMetad(MapTransform):
         for key in self.key_iterator(d):
             text = _as_text(d.get(self.text_key))
             if text not in self._doubts:
-                self._doubts[text] = self._doubt(text)
-                if reason := self._doubt(text, quoting=False):
-                    warnings.warn(f"a sentence may not be understood: {reason}", stacklevel=2)
+                self._doubts[text] = reason = self._doubt(text)
+                if reason:
+                    told = doubt(text, self.facts, self._vocabulary, quoting=False) or reason
+                    warnings.warn(f"a sentence may not be understood: {told}", stacklevel=2)
             d[key].meta |= {"text": text, "doubt": self._doubts[text], "slices": str(d.get("slices") or "")}
         return d
 
-    def _doubt(self, text: str, quoting: bool = True) -> str:
-        reason = doubt(text, self.facts, self._vocabulary, quoting)
+    def _doubt(self, text: str) -> str:
+        reason = doubt(text, self.facts, self._vocabulary)
         if reason or not text or not self.facts.get("centres") or self.encoder is None:
             return reason
         far, radius = distance(text, self.facts, self.encoder), self.facts["radius"]
