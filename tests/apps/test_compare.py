@@ -86,8 +86,9 @@ def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder
         compare(*arguments, captions=["mine"], **options)
     shutil.copytree(data_folder, tmp_path / "strange")
     table = (data_folder / "text.csv").read_text()
-    (tmp_path / "strange" / "text.csv").write_text(re.sub("The nuclei.*high", "Blorp", table))
-    with pytest.raises(ValueError, match="of 4 captions none is understood"):
+    (tmp_path / "strange" / "text.csv").write_text(re.sub("The nuclei.*high", "Blorp 肺", table))
+    unread = pytest.warns(UserWarning, match="have words that the text encoder does not know")
+    with unread, pytest.raises(ValueError, match="of 4 captions none is understood"):
         compare(tmp_path / "strange", tmp_path / "out", (2,), captions=["reworded"], **options)
     with pytest.raises(ValueError, match="20 labelled images asked for, of 4"):
         compare(*arguments, (2, 20), **options)

@@ -24,6 +24,8 @@ from textdiff_monai.data.files import read_rows, write_rows, written_file, writt
 from textdiff_monai.data.items import draw_labelled
 from textdiff_monai.data.layouts import load_datalist
 from textdiff_monai.data.slices import slices_of
+from textdiff_monai.engines.sentences import check_sentences
+from textdiff_monai.networks.text_encoder import TextEncoder
 
 # What each network changes: configurations laid over train.json, and options.
 NETWORKS: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]] = {
@@ -103,6 +105,9 @@ def compare(
         require=["train", "test"],
         mask_colours=options.get("mask_colours"),
         plane=options.get("plane"),
+    )
+    check_sentences(
+        training + tested, TextEncoder(options.get("text_encoder") or f"{bundle_root()}/models/text_encoder")
     )
     for kind in captions:
         recaption(tested, kind)
