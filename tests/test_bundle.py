@@ -385,6 +385,7 @@ OVERLAYS = {
     "paper.json": {"max_tokens": 10},
     "unet.json": SMALL,
     "unet.json unet_text.json": SMALL,
+    "targets.json": {"draw_evenly": "text", "draws": 3},
 }
 
 
