@@ -25,46 +25,49 @@ base_model: sentence-transformers/all-MiniLM-L6-v2
 
 # A text encoder that reads findings
 
-[all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2) (Apache-2.0; a BERT of 6 layers and
-384 channels, trained on a billion pairs of English sentences), trained further on what captions of medical images mean.
-{parameters:,} parameters in half precision, a lower-casing WordPiece vocabulary of {vocabulary:,} of MiniLM's 30,522
-tokens. Any text in Latin letters is tokenized without unknown tokens, if need be letter by letter.
+[all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2) (Apache-2.0; a BERT of 6
+layers and 384 channels, trained on a billion pairs of English sentences), trained further on what captions of
+medical images mean. {parameters:,} parameters in half precision, a lower-casing WordPiece vocabulary of
+{vocabulary:,} of MiniLM's 30,522 tokens. Any text in Latin letters is tokenized without unknown tokens, if need
+be letter by letter.
 
     AutoTokenizer.from_pretrained(FOLDER), AutoModel.from_pretrained(FOLDER, add_pooling_layer=False)
 
 ## Training
 
-{steps:,} steps of {batch} sentences, {minutes:.0f} CPU minutes of one core. The sentences come with their meaning from
-the grammar in `textdiff_monai/language/`; no patient's record and no published data set was used. Linear read-outs,
-thrown away afterwards, told from [CLS], from the mean of the tokens and, weighted less, from every token: which of the
-six zones of a chest film hold a finding and which are said to be free, which of {targets} targets is asked for or
-denied, its side and height, and how many. {general} neutral sentences a step, around any words of the vocabulary, had
-to keep MiniLM's embeddings. To make it again, from the file with the SHA-256
-`53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db`:
+{steps:,} steps of {batch} sentences, {minutes:.0f} minutes of CPU time on one core. The sentences and their meanings
+come from the grammar in `textdiff_monai/language/`; no patient's record and no published data set was used.
+Linear read-outs, discarded afterwards, predicted from [CLS], from the mean of the tokens and, weighted less,
+from every token: which of the six zones of a chest film hold a finding and which are said to be free, which of
+{targets} targets is asked for or denied, its side and height, and how many. In each step {general} neutral
+sentences around any words of the vocabulary had to keep MiniLM's embeddings. To make it again, from the file
+with the SHA-256 `53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db`:
 
     textdiff pretrain-text FOLDER --start MINILM_FOLDER --steps {steps} --seed {seed}
 
 ## Figures
 
-Read from the mean of the tokens, in sentences that training never saw. *New sentences* are of the grammar; the kinds
-below are worded in ways that training never uses (`textdiff_monai/language/rules/kept_back.txt`), {texts} texts each.
+Read from the mean of the tokens, in sentences that no training saw. *New sentences* are of the grammar; the
+other kinds are worded in ways that training never uses (`textdiff_monai/language/rules/kept_back.txt`), {texts}
+texts each.
 
 | wording | all six zones right | of the zones, right |
 |---|---|---|
 {rows}
 
-The target asked for is right in {target:.3f} of the new sentences, of {targets}; whether it is denied, in {denied:.3f}.
+In the new sentences the target asked for, of {targets}, is right in {target:.3f}; whether it is denied, in
+{denied:.3f}.
 
-Of MiniLM's general knowledge it keeps: {neighbours:.0%} of a medical word's ten nearest among {medical} such words are
-the same; of {pairs} pairs of paraphrases about other things (`rules/paraphrases.txt`), a sentence's nearest is its
-partner in {paraphrases:.3f} (MiniLM: {paraphrases_original:.3f}).
+What it keeps of MiniLM's general knowledge: {neighbours:.0%} of a medical word's ten nearest among {medical}
+such words are the same; in {pairs} pairs of paraphrases about other things (`rules/paraphrases.txt`), the
+nearest to a sentence is its partner in {paraphrases:.3f} of the cases (MiniLM: {paraphrases_original:.3f}).
 
 ## Good for, not good for
 
-Good for short English captions, requests and report sentences that say what is asked for and where: chest films,
-stained nuclei, and some hundred structures and lesions by their usual names. It knows a little German and French of
-chest films. Not good for long reports (the first 256 tokens are read), for knowledge of diseases, or for languages in
-other letters. Not a medical device.
+Good for short English captions, requests and report sentences that say what is asked for and where: chest
+films, stained nuclei, and some hundred structures and lesions by their usual names. It knows a little German
+and French about chest films. Not good for long reports (only the first 256 tokens are read), for knowledge of
+diseases, or for languages in other alphabets. Not a medical device.
 """
 
 
