@@ -212,6 +212,17 @@ def test_bits_that_were_not_read_are_known(tmp_path):
     assert read_picture(save(tmp_path / "c.png", COLOUR)).whole
 
 
+@pytest.mark.parametrize("name", ["a.bmp", "a.tif", "a.png", "a.pgm"])
+def test_eight_bits_are_whole_however_long_a_line_is_and_wherever_the_file_says_so(name, tmp_path):
+    for side in (
+        16,
+        *range(92, 100),
+        160,
+    ):  # of BMPs the bytes of a line are told to Pillow, of TIFFs a place in the file
+        Image.fromarray(np.zeros((side, side), np.uint8)).save(tmp_path / name, compression="tiff_lzw")
+        assert read_picture(tmp_path / name).whole
+
+
 def test_monai_gets_arrays_and_metadata_as_of_its_own_readers(tmp_path):
     reader = PictureReader()
     assert reader.verify_suffix("a.PNG")

@@ -65,7 +65,7 @@ class PictureFormat(Format):
             # Telephones put a preview or a depth map behind a photograph (MPO).
             if getattr(picture, "n_frames", 1) != 1 and picture.format != "MPO":
                 raise ValueError(f"expected one picture, got {picture.n_frames} pages; save each as a file")  # type: ignore[attr-defined]
-            sixteen = "16" in str([tile[3] for tile in getattr(picture, "tile", [])])
+            sixteen = any("16" in _raw_mode(tile[3]) for tile in getattr(picture, "tile", []))
             ImageOps.exif_transpose(picture, in_place=True)
             if picture.mode == "1":
                 return Picture(np.asarray(picture).astype(np.uint8), np.array([[0] * 3, [255] * 3], np.uint8))
@@ -177,6 +177,11 @@ def read_picture(path: str | Path) -> Picture:
     if len(scan) != 1:
         raise ValueError(f"expected one 2D slice, got a volume of {len(scan)} slices; give single slices")
     return scan[0]
+
+
+def _raw_mode(arguments: Any) -> str:
+    """Of a decoder's arguments the name of how pixels are stored; lengths and places may follow it."""
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
 def _native(pixels: np.ndarray) -> np.ndarray:
