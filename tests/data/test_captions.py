@@ -109,6 +109,7 @@ def test_sides_of_the_body_are_never_turned_a_quarter(caption):
         "Many copyright bright rights, upperclass.",
         "Bilateral pulmonary infection.",
         "The nuclei in the center are sparse.",
+        "L5 and r = 3 mm, b/l.",
     ],
 )
 def test_a_caption_without_directions_stays_as_it_is(caption, symmetry):
@@ -177,7 +178,7 @@ def test_top_and_bottom_turn_into_sides_and_back():
 @pytest.mark.parametrize(
     "word",
     ["apex", "apical", "basal", "bases", "above", "below", "diaphragm", "costophrenic", "bibasilar", "biapical",
-     "cephalad"],
+     "cephalad", "b/l UZ", "Oberfeld", "unten", "le champ supérieur", "en bas"],
 )  # fmt: skip
 def test_heights_without_an_opposite_cannot_be_turned_upside_down(word):
     caption = f"opacity, {word}"
@@ -187,7 +188,11 @@ def test_heights_without_an_opposite_cannot_be_turned_upside_down(word):
     assert rewrite(caption + ", left", "mirror") == caption + ", right"
 
 
-@pytest.mark.parametrize("word", ["RUL", "lll", "RML", "dextrocardia", "clockwise", "levoscoliosis"])
+@pytest.mark.parametrize(
+    "word",
+    ["RUL", "lll", "RML", "RUZ", "llz", "R.M.Z.", "L > R", "R lung", "lt base", "Rt.", "links", "rechte Lunge",
+     "à gauche", "du poumon droit", "pulmo sinister", "dextrocardia", "clockwise", "levoscoliosis"],
+)  # fmt: skip
 def test_sides_without_an_opposite_cannot_be_mirrored(word):
     for name in ("mirror", "turn180"):
         assert rewrite(f"opacity, {word}", name) is None, name
@@ -222,6 +227,7 @@ def test_lobes_by_their_initials_cannot_be_turned_at_all():
         ("The superior part is dense.", "The left part is dense."),
         ("The inferior left is dense.", "The lower right is dense."),
         ("A left-sided cluster.", None),
+        ("Bilateral, worse on the right.", None),
         ("The left and the superior part are dense.", "The lower and the left part are dense."),
         ("The nuclei lie in vertical rows.", "The nuclei lie in horizontal rows."),
         ("The upper left and right are dense.", "The lower left and upper left are dense."),

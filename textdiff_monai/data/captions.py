@@ -46,24 +46,29 @@ def _words(patterns: str) -> re.Pattern[str]:
 
 
 # Words that a flip or a turn would make untrue and that have no simple opposite, by the axis they depend on.
-_LOBES = "[rl](?:ul|ll|ml)"
+_LOBES = r"[rl]\.?[uml]\.?[lz]"  # and zones: RUL, LLZ, R.U.Z.
+_INITIALS = r"(?-i:[LR]) [lr]t"
+# The encoder that ships knows some words of two more languages.
+_ELSEWHERE = r"link(?:s|e\w?) recht(?:s|e\w?) gauches? droite?s? sinist\w+ dext(?:er|r[ao])\w*"
+_ELSEWHERE_HIGH = r"oben unten (?:ober|unter)(?:e\w?|felder\w*|feld|lappen) haut bas sommets? (?:sup|inf)[eé]rieure?s?"
 # Sides and heights that are part of a name: mirrored, a left atrium does not become the right one.
 _CHAMBERS = r"(?:left|right)\s+(?:\w+\s+)?(?:atri\w+|auric\w+|ventric\w+|chambers?)"
 _VEINS = r"(?:superior|inferior|upper|lower)\s+(?:vena\s+cava|caval|hollow)"
 _FIXED_VERTICAL = _words(
-    rf"{_VEINS} "
-    rf"{_LOBES} \w*apex \w*apices \w*apical \w*bas(?:e|es|al|ilar) above below beneath superiorly inferiorly "
-    r"\w*diaphragm\w* costophrenic upright supine cranial caudal cephal\w+ "
+    rf"{_VEINS} {_ELSEWHERE_HIGH} "
+    rf"{_LOBES} (?-i:[UL][ZL]) \w*apex \w*apices \w*apical \w*bas(?:e|es|al|ilar) above below beneath superiorly "
+    r"inferiorly \w*diaphragm\w* costophrenic upright supine cranial caudal cephal\w+ "
     # "lower" that compares amounts rather than says where
     r"(?:is|are|was|were|a|much)\s+lower(?!\s+(?:left|right|lungs?|lobes?|zones?|half|part|third)) lower\s+than "
     r"lower\s+(?:densit\w+|intensit\w+|numbers?|signal) (?:appears|looks|seems|slightly|somewhat|relatively)\s+lower"
 )
-_FIXED_HORIZONTAL = _words(rf"{_CHAMBERS} {_LOBES} dextro\w+ levo\w+ laevo\w+ clockwise o'?clock")
+_FIXED_HORIZONTAL = _words(rf"{_CHAMBERS} {_LOBES} {_INITIALS} {_ELSEWHERE} levo\w+ laevo\w+ clockwise o'?clock")
 _FIXED_QUARTER = _words(r"vertical\w* horizontal\w* rows? columns? (?:left|right)-hand\w*")
 # A side named with a part of the body is the patient's, which a quarter turn cannot move to above or below.
 _ANATOMY = _words(
     r"lungs? lobes? lingula hemithorax thorax chest pleural? pulmonary hilum hila hilar heart cardiac ribs? breasts? "
-    r"kidneys? liver hepatic ventric\w+ hemispher\w+ eyes? retina\w* cost\w+ clavic\w+ middle mid zones? fields?"
+    r"kidneys? liver hepatic ventric\w+ bilat\w* hemispher\w+ eyes? retina\w* cost\w+ clavic\w+ middle mid "
+    r"zones? fields?"
 )
 
 
@@ -73,7 +78,7 @@ def rewrite(text: str, symmetry: str) -> str | None:
     A mirror exchanges left and right, a half turn also upper and lower, wherever the words stand. A quarter turn moves
     an image direction to the next (what was upper left is then lower left), which can only be said of the image, and of
     one direction: a caption with a side or height of the body ("left lung", "middle zone") or with several directions
-    gives None. So do words without a simple opposite on the axis that changes ("apex", "RUL").
+    gives None. So do words without a simple opposite on the axis that changes ("apex", "RUL", "L > R").
 
     Args:
         text: the caption; directions are the image's, or the patient's as seen on it.
