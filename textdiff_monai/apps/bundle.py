@@ -44,13 +44,14 @@ def work_folder(root: str | Path) -> str:
 
 
 def write_bundle(folder: str | Path, zip: bool = False) -> Path:
-    """Write the bundle out, as a folder of your own to run, change and train in.
+    """Write the bundle to a folder of your own, to run, change and train in.
 
-    Its configurations find it from any working directory, until it is moved, and write into it.
+    Its configurations find the folder from any working directory until it is moved, and write into it.
 
     Args:
         folder: the new folder.
-        zip: also FOLDER_vVERSION.zip beside it, as MONAI's model zoo hosts bundles; that one is run from its folder.
+        zip: also write FOLDER_vVERSION.zip beside it, as MONAI's model zoo hosts bundles; unpacked, it is run from its
+            own folder.
 
     Raises:
         FileExistsError: for a folder or a zip that exists.

@@ -20,17 +20,18 @@ def check(
     text_encoder: str | Path | None = None,
     plane: str | None = None,
 ) -> None:
-    """Check a data set before any work: every file is opened, all problems are listed at once.
+    """Check a data set before any work: open every file, and list all problems at once.
 
-    Warned of are patients in several splits, classes without a mask, sentences that are cut or have unknown words.
+    Among the warnings are patients in several splits, classes without a mask, and sentences that are cut or have
+    unknown words.
 
     Args:
         dataset_dir: a table (image,mask,text,split), MONAI's data list, a folder with one, or one in LViT's layout.
         num_classes: classes of the masks, background included.
         columns: other names of the table's columns, such as "{'image': 'file', 'text': 'report'}".
         mask_colours: classes by colour, for masks that are pictures, such as "{'red': 1, '#00ff00': 2}".
-        text_encoder: that will read the sentences; default the one in the bundle.
-        plane: that volumes are cut along, axial, coronal or sagittal; default as they were acquired.
+        text_encoder: the encoder that will read the sentences; default the one in the bundle.
+        plane: in which volumes are cut: axial, coronal or sagittal; default as they were acquired.
 
     Raises:
         DataError: listing the problems.

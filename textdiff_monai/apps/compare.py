@@ -59,24 +59,25 @@ def compare(
     captions: Sequence[str] = CAPTIONS,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Train on a few of your labels with and without the shipped features and the sentence, and rivals; compare.
+    """Train on a few of your labels with and without sentences and pretraining, and U-Nets beside; compare them.
 
-    No validation image is used: the last weights count. Every network is measured on the test split, and one that reads
-    with other captions too. What ``folder/runs.csv`` holds is not repeated, so a comparison that was stopped goes on.
+    No validation image is used: the last weights count. Every network is measured on the test split, those that read
+    sentences with other captions too. What ``folder/runs.csv`` holds is not repeated, so a comparison that was stopped
+    resumes.
 
     Args:
         dataset_dir: a data set as `check` takes it.
         folder: gets the runs, runs.csv, comparison.json, curves.png and the untrained UNet.
-        labelled: numbers of labelled images, each with all its rows.
-        seeds: repetitions with other images, heads and orders.
-        iterations: training steps of one image each; what they took, features included, is in the table.
+        labelled: numbers of labelled images to train on, each with all its rows.
+        seeds: repetitions, each with other images, first weights and orders.
+        iterations: training steps of one image each; the table says how long they took, features included.
         backbone: diffusers folder; default the one in the bundle.
         networks: those to train: pretrained (the shipped features), silent (the same without sentences), random (the
             same UNet untrained), pixels (classifiers of single pixels on the shipped features), unet (MONAI's U-Net),
-            unet_text (the same with the sentence). The first is what the others are compared with.
-        captions: that networks which read are tested with: own, none, other, swapped, reworded (the same meaning in
-            words that no training reads, where captions are understood; see `reword`).
-        options: of train.json, for all, such as --resize 256.
+            unet_text (the same with the sentence). The others are compared with the first.
+        captions: to test networks that read sentences with: own, none, other, swapped, reworded (the same meaning in
+            words that no training reads, if captions are understood; see `reword`).
+        options: of train.json, for all networks, such as --resize 256.
 
     Returns:
         A row for each number of images, network and captions: the mean Dice with its 95 % interval over images and

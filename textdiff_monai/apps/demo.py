@@ -40,13 +40,13 @@ def demo(
 ) -> dict[str, float]:
     """Train on a few images and measure what the sentence is worth.
 
-    The training is ``python -m monai.bundle run``'s, the evaluation repeats it with right and wrong sentences.
+    Training is ``python -m monai.bundle run``; the trained head is then tested with right and wrong sentences.
 
     Args:
-        folder: a new folder; it gets ``report.html``, ``story.png``, ``summary.json``, ``cases.csv`` and ``model.pt``.
-        kind: lungs (chest X-rays that ship with the bundle, of which the sentence names a side), or the generated chest
-            or nuclei.
-        epochs: training epochs; as many as the kind needs by default.
+        folder: a new folder; gets report.html, story.png, summary.json, cases.csv and model.pt.
+        kind: lungs (chest X-rays that ship with the bundle; the sentence names the side), or generated images: chest or
+            nuclei.
+        epochs: training epochs; by default as many as the kind needs.
         seed: of the training, and of generated images.
 
     Returns:

@@ -78,11 +78,11 @@ FETCHERS = {"adm-256": fetch_adm, "bio-clinicalbert": fetch_bert}
 
 
 def fetch(name: str, folder: str | Path | None = None) -> Path:
-    """Download one of the paper's encoders, checked and converted; a download that broke off goes on.
+    """Download one of the paper's encoders, check and convert it; an interrupted download resumes.
 
     Args:
         name: adm-256 (2.2 GB) or bio-clinicalbert (0.4 GB).
-        folder: where; default in the user's cache folder, where the configurations look.
+        folder: where to; default the user's cache folder, where the configurations look.
 
     Raises:
         ValueError: for another name, or contents that are not those that were published.

@@ -30,21 +30,22 @@ def fit(
     backbones: Sequence[str] = (),
     **options: Any,
 ) -> Path:
-    """Check, choose, train, calibrate, evaluate and report, in about so many minutes.
+    """Check your data, choose settings, train, calibrate, evaluate and report, in about the minutes you give.
 
-    Size and tiles are chosen by the sizes of images and targets; blocks, time steps, backbone and whether sentences are
-    read by a short cross-validation on training images; epochs, views and heads by what the time allows. What was
-    chosen and why stands in run/fit.json and in the report; run/train.json is an overlay that repeats the training:
+    Size or tiles follow from the sizes of images and targets. Blocks, time steps, backbone and whether to read the
+    sentences are chosen by a short cross-validation on training images; epochs, views and heads by the time that is
+    left. run/fit.json and the report say what was chosen and why. run/train.json is an overlay that repeats the
+    training:
     python -m monai.bundle run training --config_file "['bundle/configs/train.json','run/train.json']".
-    Once stopped, the same command goes on.
+    If it was stopped, the same command resumes it.
 
     Args:
-        dataset_dir: a data set as `check` takes it, with images to test with: of the split test, or else val.
+        dataset_dir: a data set as `check` takes it, with test images: those of the split test, or else of val.
         run: the folder; gets report.html, fit.json, train.json, trials/, and what training and evaluation write.
-        minutes: planned for, as fast as the machine is during the trials; where it gets slower, the training ends with
-            the last epoch that is through in time, and with the same command goes on later.
+        minutes: to take, planned at the speed measured in the trials; if the machine gets slower, training ends with
+            the last epoch that leaves time for the tests, and the same command resumes it.
         backbones: further frozen UNets to try beside the bundle's, such as PRETRAINED/diffusion_unet.
-        options: of train.json, such as --num_labelled 24; what is given is not chosen.
+        options: of train.json, such as --num_labelled 24; what you give is not chosen.
 
     Returns:
         The report's path.

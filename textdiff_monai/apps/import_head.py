@@ -26,10 +26,10 @@ def import_head(
 
     Args:
         checkpoint: the published code's model_best.pth.
-        output: the new checkpoint; it knows the published recipe.
-        backbone: folder of the converted UNet that it was trained with.
-        text_encoder: folder or hub name of the text encoder that it was trained with.
-        blocks: decoder blocks that it was trained with: 4,6,8,12 for QaTa-COV19, 6,8,12,16 for MoNuSeg.
+        output: the new checkpoint, with the published recipe.
+        backbone: folder of the converted UNet that the head was trained with.
+        text_encoder: folder or hub name of the text encoder that the head was trained with.
+        blocks: decoder blocks that the head was trained with: 4,6,8,12 for QaTa-COV19, 6,8,12,16 for MoNuSeg.
     """
     load_state(checkpoint)  # an error before any work
     encoder = TextEncoder(text_encoder, max_length=10, mask_padding=False)

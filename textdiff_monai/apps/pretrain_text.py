@@ -8,12 +8,12 @@ from textdiff_monai.pretraining.language import train_text_encoder
 
 
 def pretrain_text(folder: str | Path, start: str | Path, steps: int = 3000, seed: int = 0) -> Path:
-    """Make the text encoder that ships: a general one goes on learning, now what captions mean.
+    """Make the shipped text encoder again: train a general one further on what captions mean.
 
     Args:
-        folder: the new Hugging Face folder; a training that was stopped goes on.
-        start: folder of the encoder to start from; all-MiniLM-L6-v2's for the one that ships.
-        steps: optimiser steps of 16 sentences.
+        folder: the new Hugging Face folder; a training that was stopped resumes.
+        start: folder of the encoder to start from; that of all-MiniLM-L6-v2 for the shipped one.
+        steps: optimizer steps of 16 sentences; 6000 for the shipped one.
         seed: of the sentences and the read-outs.
 
     Raises:

@@ -11,9 +11,9 @@ _LONG = 10000  # characters
 
 
 def recipe(checkpoint: str | Path) -> None:
-    """Print what a checkpoint was trained with, as JSON; inference and evaluation take it from there.
+    """Print as JSON what a checkpoint was trained with, which inference and evaluation take from it.
 
-    Of what takes pages, such as what training pictures are like, only the size.
+    Of entries that would fill pages, such as what training pictures are like, it prints only the size.
 
     Args:
         checkpoint: the model.pt of a training.

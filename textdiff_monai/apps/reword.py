@@ -37,22 +37,22 @@ def reword(
     mask_colours: dict | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Measure how a head reads other words for the same: its test split, asked in several kinds of wordings.
+    """Measure how well a head understands other wordings: ask a test split again in several kinds of them.
 
-    Captions are reworded where all of their words are understood (zones of chest films, lungs, nuclei, structures and
-    lesions by name). A kind that denies all is right if the mask is empty.
+    Captions are reworded if all of their words are understood (zones of chest films, lungs, nuclei, structures and
+    lesions by name). In a kind that denies everything, an empty mask is right.
 
     Args:
         dataset_dir: a data set as `check` takes it.
         checkpoint: the model.pt of a training.
-        out: folder that gets reworded.csv, with every text and its Dice, and kinds.csv, the table.
-        split: of the data set.
+        out: folder for reworded.csv, with every text and its Dice, and kinds.csv, the table.
+        split: the split of the data set to ask.
         kinds: a file of wordings by kind; default textdiff_monai/language/rules/kept_back.txt, which shows how.
         repeats: wordings of each kind for every item.
         seed: of the wordings.
         columns: other names of the table's columns, such as "{'image': 'file', 'text': 'report'}".
         mask_colours: classes by colour, for masks that are pictures, such as "{'red': 1, '#00ff00': 2}".
-        options: of inference.json, such as --resize 256.
+        options: of inference.json, such as --device cpu.
 
     Returns:
         A row for each kind: items, mean Dice, that of the same items' own captions, and their ratio.

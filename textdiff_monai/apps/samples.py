@@ -21,11 +21,11 @@ def samples(
     Args:
         backbone: its folder.
         out: the picture to write.
-        count: number of images, a square number (16); with --images, of those made up of each (4).
+        count: number of images, a square number; with --images, of reconstructions of each picture. Default 16, or 4.
         steps: denoising steps.
         seed: of the noise.
-        images: a table with a column `kind`: one held-out picture of each (split `val`) is drowned in noise until no
-            more than its layout is left, and the rest made up anew.
+        images: a table with a column `kind`: one held-out picture of each (split `val`) gets so much noise that little
+            but its layout is left, and the UNet makes up the rest.
     """
     if images is None:
         draw_samples(backbone, count or 16, steps, seed).save(out)

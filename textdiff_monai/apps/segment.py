@@ -40,31 +40,34 @@ def segment(
     again: bool = False,
     **options: Any,
 ) -> list[Path]:
-    """Segment images and volumes by what a sentence names: masks, overlays and probabilities.
+    """Segment images, volumes and slides by a sentence: masks, overlays and probabilities.
 
-    Every image and sentence gets files in ``out``: ``*_mask``, where class k is k (of two classes in a PNG, the
-    foreground is 255); ``*_probability``, of the foreground, 0 to 255 in a PNG; and, of a checkpoint with several
-    heads, ``*_disagreement``, how far these are apart, likewise; all as wide and high as the source as it is seen, or
-    NIfTI in the shape, axes and affine of what lies in space; and ``*_overlay.png``. They are named by the image, and
-    numbered where names would be the same; ``results.csv`` says which is of which image and sentence, and how much it
-    marks; ``run.json`` what made them. A run that was stopped goes on; one bad file does not end it.
+    For every image and sentence ``out`` gets ``*_mask`` (class k is k; with two classes in a PNG, the foreground is
+    255), ``*_probability`` of the foreground (0 to 255 in a PNG) and ``*_overlay.png``; with a checkpoint of several
+    heads also ``*_disagreement``, how far these are apart. Files are as wide and high as the image appears, or NIfTI in
+    the shape, axes and affine of what lies in space. They are named after the image, with a number where names would
+    clash. ``results.csv`` says which file belongs to which image and sentence and how much it marks, ``run.json`` what
+    made them. A run that was stopped resumes; one bad file does not end it.
 
     Args:
-        source: an image, a volume or a DICOM series (FOLDER, or FOLDER#NUMBER of several), a folder of any of these,
-            nested as you like, or a table with the columns image and, where sentences differ, text and slices.
+        source: an image, a volume, a DICOM series (FOLDER, or FOLDER#NUMBER if it holds several), a slide, a folder of
+            any of these, nested as you like, or a table with the column image and, if sentences differ, text and
+            slices.
         text: the sentence, for images without one of their own.
         out: folder for the results, made when needed.
-        texts: several sentences instead, each a mask of its own: "['left lung', 'right lung']".
-        slices: of volumes, that the sentence is about, such as 10-20, counted from 0 at the feet; default all.
+        texts: several sentences instead, each with a mask of its own: "['left lung', 'right lung']".
+        slices: of volumes, the slices that the sentence is about, such as 10-20, counted from 0 at the feet; default
+            all.
         columns: other names of the table's columns, such as "{'image': 'file'}".
-        output_type: of the masks; default nifti for what lies in space and png for pictures.
-        window: side in pixels of the windows in which slides are read, each as an image of its own; default that of the
-            tiles which the head was trained on.
+        output_type: of the masks: nifti, png, dicom_seg or geojson; default nifti for what lies in space, png for
+            pictures.
+        window: of slides, the side in pixels of the windows in which they are read, each as an image of its own;
+            default the tiles that the head was trained on; a head trained on whole images needs it.
         regions: of slides, a GeoJSON file as QuPath writes it; an annotation's name is the sentence about it.
-        preview: also one contact sheet of the run, preview.png.
-        words: also what each word does: where it is attended to and what is marked without it, in ``*_words.png`` and
-            ``*_words.csv``; of a volume in the slice of which most is marked.
-        again: computes anew what an equal run has left in out.
+        preview: also write preview.png, one sheet with all overlays of the run.
+        words: also write what each word does, where it is attended to and what is marked without it, to
+            ``*_words.png`` and ``*_words.csv``; for a volume, in the slice with the largest mask.
+        again: compute anew what an equal run has left in out.
         options: of inference.json, such as --checkpoint RUN/model.pt.
 
     Returns:

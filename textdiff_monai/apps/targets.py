@@ -10,10 +10,10 @@ from textdiff_monai.networks.recipe import read_recipe
 
 
 def targets(checkpoint: str | Path | None = None) -> None:
-    """Print what a head was trained to find, and how well it does on images that it had not seen.
+    """Print what a head was trained to find and, for the shipped one, how well it finds it on unseen images.
 
     Args:
-        checkpoint: the model.pt of a training; default the one that ships.
+        checkpoint: the model.pt of a training; default the shipped one.
     """
     recipe = read_recipe(checkpoint or f"{bundle_root()}/models/model.pt")
     figures = recipe.get("figures", {})

@@ -39,13 +39,13 @@ _HEAD = {
 def import_adm(checkpoint: str | Path, folder: str | Path, head_channels: int = 64) -> Path:
     """Convert OpenAI's unconditional guided-diffusion checkpoint to a diffusers folder with its noise schedule.
 
-    Sizes and options are inferred from the tensors. Query, key and value are taken as interleaved per head, OpenAI's
+    Sizes and options are inferred from the tensors. Query, key and value are taken to be interleaved per head, OpenAI's
     legacy order.
 
     Args:
         checkpoint: such as 256x256_diffusion_uncond.pt.
         folder: the new folder; train with --backbone FOLDER.
-        head_channels: channels of an attention head, which no tensor tells (64 in every model that OpenAI published).
+        head_channels: channels of an attention head, which no tensor shows (64 in every model that OpenAI published).
 
     Raises:
         ValueError: for anything that is not such a UNet, naming every leftover or missing key; nothing is written.

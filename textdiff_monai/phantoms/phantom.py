@@ -22,10 +22,10 @@ def write_phantom(
     size: int = 256,
     swapped: bool = False,
 ) -> Path:
-    """Generate images with masks and captions whose targets cannot be told without reading.
+    """Generate images with masks and captions whose targets cannot be found without reading the caption.
 
-    A data set in the CSV layout: ``images/*.png`` (RGB), ``masks/*.png`` (0 and 255) and ``text.csv`` with the columns
-    ``image``, ``mask``, ``text`` and ``split``. The folder appears only once it is whole.
+    A data set as a table: ``images/*.png`` (RGB), ``masks/*.png`` (0 and 255) and ``text.csv`` with the columns
+    ``image``, ``mask``, ``text`` and ``split``. The folder appears only once it is complete.
 
     Args:
         folder: must not exist yet.
@@ -35,7 +35,7 @@ def write_phantom(
         test: number of test images.
         seed: of the whole set. No two images of a set, or of sets with different seeds, are the same.
         size: height and width in pixels.
-        swapped: the same images, each with the sides of its caption exchanged and the mask of what that names.
+        swapped: the same images, but with left and right exchanged in each caption and the mask of what it then names.
 
     Returns:
         The folder.

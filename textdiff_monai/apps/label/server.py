@@ -38,15 +38,15 @@ Sentences to train with: a table text.csv with the columns image,text beside the
 def serve(
     studies: str, app_dir: str | None = None, bundle: str | None = None, host: str = "127.0.0.1", port: int = 8000
 ) -> None:
-    """Start a MONAI Label server for 3D Slicer, OHIF or curl that reads sentences and trains on what is annotated.
+    """Start a MONAI Label server for 3D Slicer, OHIF or curl that reads sentences and trains on annotations.
 
-    The app folder is set up where there is none yet; the server runs until it is stopped.
+    The app folder is set up at the first start; the server runs until it is stopped.
 
     Args:
         studies: a folder of images, or the URL of a DICOMweb server.
-        app_dir: the server's own folder, kept between runs; default: STUDIES-label.
-        bundle: the bundle that a new app folder copies; default: the one beside this package.
-        host: address to listen at; other than 127.0.0.1 lets others in, unasked.
+        app_dir: the server's own folder, kept between runs; default STUDIES-label; a DICOMweb server needs it.
+        bundle: the bundle that a new app folder copies; default the one in this package.
+        host: address to listen at; any but 127.0.0.1 lets others in, without a password.
         port: to listen at.
 
     Raises:

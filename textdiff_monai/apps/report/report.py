@@ -15,16 +15,16 @@ from textdiff_monai.data.files import written_file
 def report(run: str | Path, out: str | Path | None = None, split: str = "test", title: str | None = None) -> Path:
     """Write one page about a trained and evaluated run: how good it is, where it is wrong, how to repeat it.
 
-    The page is a single file without anything from elsewhere: figures with intervals, what the sentence is worth where
-    the run was evaluated with other captions too (evaluate.json with --captions none, other, swapped, reworded), the
-    training's curves, every case with its picture, and recipe and hashes. It holds images and sentences of the data:
-    share it as you may share these.
+    The page is a single self-contained file: figures with intervals, what the sentence is worth (if the run was also
+    evaluated with other captions: evaluate.json with --captions none, other, swapped, reworded), training curves, every
+    case with its picture, recipe and hashes. It contains images and sentences of your data: share it only as you may
+    share these.
 
     Args:
         run: the folder that training and evaluation wrote into.
         out: the page; default report.html in the folder.
-        split: that was evaluated.
-        title: default the folder's name.
+        split: the split that was evaluated.
+        title: of the page; default the folder's name.
 
     Returns:
         The page's path.
