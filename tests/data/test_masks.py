@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from textdiff_monai import DataError, check_datalist, class_indices, preprocessing, read_picture
+from textdiff_monai.data.scan import Picture
 
 TARGET = np.zeros((6, 9), np.uint8)
 TARGET[1:4, 2:7] = TARGET[5, 0] = 1
@@ -189,6 +190,13 @@ def test_others_are_refused_saying_what_was_found_and_what_to_do(name, tmp_path)
     make, options, message = REFUSED[name]
     found = both_ways(tmp_path, "mask.nii" if "nifti" in make.__qualname__ else "mask.png", make, **options)
     assert message in found
+
+
+def test_colours_are_no_numbers_that_a_row_could_ask_for():
+    colours = Picture(coloured(CLASSES, (0, 0, 0), RED, BLUE))
+    with pytest.raises(ValueError, match="value: expected a mask of numbers, got 0, #0000ff, #ff0000; leave it empty"):
+        class_indices(colours, value="1")
+    np.testing.assert_array_equal(class_indices(Picture(CLASSES), value="1, 2"), CLASSES > 0)
 
 
 def test_a_jpeg_mask_is_refused_unless_nothing_blurred(tmp_path):

@@ -70,7 +70,7 @@ def class_indices(
         flat = flat[..., 0] if channels == 1 else flat
         return class_indices(picture._replace(pixels=flat), num_classes, colours, value).reshape(height, width, slices)
     if value is not None:
-        return np.isin(_one_channel(picture.pixels), _numbers(value)).astype(np.uint8)
+        return _of_numbers(_one_channel(picture.pixels), value)
     if colours is not None:
         return _by_table(picture, num_classes, colours)
     values = _one_channel(picture.pixels)
@@ -93,9 +93,15 @@ def class_indices(
     return (values != 0 if num_classes == 2 else values).astype(np.uint8)
 
 
-def _numbers(text: str) -> list[float]:
+def _of_numbers(values: np.ndarray, text: str) -> np.ndarray:
+    if values.ndim == 3:
+        raise ValueError(
+            f"value: expected a mask of numbers, got {_names(values)}; leave it empty, and give classes to colours: "
+            f"{_TABLE}"
+        )
     try:
-        return [float(part) for part in str(text).replace(",", " ").replace(";", " ").split()]
+        numbers = [float(part) for part in str(text).replace(",", " ").replace(";", " ").split()]
+        return np.isin(values, numbers).astype(np.uint8)
     except ValueError:
         raise ValueError("value: expected numbers of the mask, such as 5 or 1, 2; correct it in the table") from None
 
