@@ -132,6 +132,7 @@ GIVEN = {
     "order.png": (palette(CLASSES, RED, (0, 0, 0), GREEN), {"red": 0, "black": 1, "green": 2}),
     "white.png": (picture(coloured(CLASSES, (255, 255, 255), RED, GREEN)), {**TABLE, "white": 0}),
     "gray.png": (picture(CLASSES * 100), {100: 1, "#c8c8c8": 2}),
+    "json.png": (picture(CLASSES * 100), {"100": 1, "200": 2}),
     "hu.nii": (nifti(CLASSES.astype(np.int16) * -500), {-500: 1, -1000: 2}),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +167,8 @@ def _by_table(picture: Picture, num_classes: int, colours: Mapping[Any, int]) ->
 
 
 def _colour(name: Any) -> tuple[float, ...]:
-    if isinstance(name, int | float):
-        return (name,) * 3
+    with suppress(ValueError):
+        return (float(name),) * 3  # a text in JSON, whose keys are no numbers
     try:
         return ImageColor.getrgb(str(name))[:3]
     except ValueError:
