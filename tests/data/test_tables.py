@@ -95,6 +95,22 @@ def test_columns_go_by_other_names(tmp_path):
     ]
 
 
+def test_columns_may_be_named_as_they_stand_in_the_file(tmp_path):
+    folder = save_csv(tmp_path, "a.png,x", header="File  Name,text")
+    for name in ("File  Name", "file name"):
+        (row,) = rows_of(folder / "text.csv", ("image", "text"), columns={"image": name})
+        assert row == {"image": "a.png", "text": "x"}
+    save_xlsx(tmp_path / "t.xlsx", ("a.png", "x"), header=("File\nName", "text"))
+    assert rows_of(tmp_path / "t.xlsx", ("image", "text"), columns={"image": "File\nName"})[0]["image"] == "a.png"
+
+
+def test_one_column_is_not_taken_for_two(tmp_path):
+    folder = save_csv(tmp_path, "a.png,x", header="image,report")
+    columns = {"text": "report", "text_2": "Report"}
+    (problem,) = problems_of(folder / "text.csv", ("image", "text", "text_2"), columns=columns)
+    assert problem.endswith("one column is given for text, text_2; name one of its own for each in --columns")
+
+
 def test_missing_columns_are_named_with_those_found_and_a_way(tmp_path):
     folder = save_csv(tmp_path, header="file;Maske;text;split")
     (problem,) = problems_of(folder / "text.csv")

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -51,14 +52,14 @@ def read_table(
         problems: gets what is wrong.
         columns: other names that the table has for columns: ``{"image": "file"}``.
     """
-    named = {ours: theirs.strip().lower() for ours, theirs in (columns or {}).items()}
+    named = {ours: _plain(theirs) for ours, theirs in (columns or {}).items()}
     wanted = {column: named.get(column, column) for column in required}
     try:
         cells = _read_cells(path, list(wanted.values()))
     except Exception as error:  # a damaged workbook fails in many ways, and what it says may quote the cells
         problems.append(f"{path}: {_reason(error)}")
         return []
-    header = [" ".join(name.lower().split()) for name in (cells[0] if cells else [])]
+    header = [_plain(name) for name in (cells[0] if cells else [])]
     if problem := _header_problem(header, wanted):
         problems.append(f"{path}: {problem}")
         return []
@@ -76,7 +77,15 @@ def read_table(
     return rows
 
 
+def _plain(name: str) -> str:
+    """A column's name whatever its case, blanks and line breaks."""
+    return " ".join(name.lower().split())
+
+
 def _header_problem(header: Sequence[str], wanted: Mapping[str, str]) -> str:
+    if shared := [name for name, count in Counter(wanted.values()).items() if count > 1]:
+        ours = [column for column, name in wanted.items() if name in shared]
+        return f"one column is given for {', '.join(ours)}; name one of its own for each in --columns"
     if twice := [name for name in wanted.values() if header.count(name) > 1]:
         return f"several columns are called {', '.join(twice)}; rename all but one"
     missing = [column for column, name in wanted.items() if name not in header]
@@ -120,7 +129,7 @@ def _best(separators: str, text: str, columns: Sequence[str]) -> str:
 
     def score(separator: str) -> tuple[int, int]:
         header = next(csv.reader(io.StringIO(text, newline=None), delimiter=separator), [])
-        return len(set(columns) & {name.strip().lower() for name in header}), len(header)
+        return len(set(columns) & set(map(_plain, header))), len(header)
 
     return max(separators, key=score)
 
@@ -133,7 +142,7 @@ def _read_workbook(data: bytes, columns: Sequence[str]) -> list[list[str]]:
         sheet.reset_dimensions()  # some writers store a wrong size, which would hide cells
         rows = sheet.iter_rows(values_only=True)
         sheets.append([["" if cell is None else str(cell).strip() for cell in row] for row in rows])
-        if sheets[-1] and set(columns) <= {name.lower() for name in sheets[-1][0]}:
+        if sheets[-1] and set(columns) <= set(map(_plain, sheets[-1][0])):
             return sheets[-1]
     return sheets[0]
 
