@@ -209,6 +209,11 @@ def test_a_volume_is_resized_as_published_slice_by_slice(tmp_path):
     np.testing.assert_allclose(steps, [2 * 24 / 16, 20 / 16, 4])  # millimetres between rows, columns and slices
 
 
+def test_masks_of_several_classes_are_not_grown_into_one():
+    with pytest.raises(ValueError, match="grow_labels makes one foreground of all 2 classes: give --grow_labels False"):
+        preprocessing(num_classes=3, resize=16, grow_labels=True)
+
+
 @pytest.mark.parametrize("grow_labels", [False, True])
 @pytest.mark.parametrize("side", [40, 64, 160])
 def test_image_and_mask_stay_in_place_when_resized(side, grow_labels, tmp_path):

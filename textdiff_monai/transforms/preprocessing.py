@@ -93,7 +93,12 @@ def preprocessing(
         deny: probability that its caption is denied and its mask empty.
         plane: that volumes are cut along, "axial", "coronal" or "sagittal"; None: as they were acquired.
         neighbours: the channels of a slice are the one below, itself and the one above.
+
+    Raises:
+        ValueError: for options that exclude each other, or are unknown.
     """
+    if grow_labels and num_classes > 2:
+        raise ValueError(f"grow_labels makes one foreground of all {num_classes - 1} classes: give --grow_labels False")
     chain = loading(keys, channels, num_classes, mask_colours, intensity_range, plane, neighbours)
     if resize is not None and grow_labels:
         chain.append(_PublishedResized(keys, resize))
