@@ -126,6 +126,15 @@ def ids(*images):
     return [item["id"] for item in with_ids([{"image": image} for image in images])]
 
 
+def test_a_mask_may_be_one_of_several_series_but_never_its_own_image(tmp_path):
+    save_image(tmp_path / "a.png")
+    (tmp_path / "both").mkdir()
+    (item,) = load_datalist(save_csv(tmp_path, "a.png,both#2,left,train"))
+    assert item["label"] == f"{tmp_path}/both#2"
+    (problem,) = problems_of(save_csv(tmp_path, "both#2,both#2,left,train"))
+    assert "image and mask are both" in problem
+
+
 def test_ids_are_the_stems_as_long_as_these_differ():
     assert ids("/d/a.png", "/d/sub/b.c.nii.gz", "/d/IMG 1.PNG") == ["a", "b.c", "IMG 1"]
     assert ids() == []

@@ -42,7 +42,7 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
         mask = _file(row, "mask", files, problems)
         if not (image and mask and split):
             continue
-        if os.path.exists(image) and os.path.samefile(image, mask):
+        if image == mask or (os.path.exists(image) and os.path.exists(mask) and os.path.samefile(image, mask)):
             problems.append(f"{row.where}: image and mask are both {image}; name the mask with its folder")
         words = " ".join(row.cells["text"].lower().split())
         before = first.setdefault((split, image, words, row.cells.get("slices", "")), row)
