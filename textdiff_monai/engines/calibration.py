@@ -42,12 +42,16 @@ class Calibrate:
 
     def __init__(self, checkpoint: str, pixels: int = 20000, cost: float = 0.001) -> None:
         self.checkpoint, self.pixels, self.cost = checkpoint, pixels, cost
-        self._logits, self._truth = list[np.ndarray](), list[np.ndarray]()
-        self._presence, self._dice = list[float](), list[float]()
+        self.start()
 
     def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.fit)
+
+    def start(self) -> None:
+        self._logits, self._truth = list[np.ndarray](), list[np.ndarray]()
+        self._presence, self._dice = list[float](), list[float]()
 
     def collect(self, engine: Engine) -> None:
         for logits, truth in _pixels(engine):
@@ -81,12 +85,16 @@ class CalibrationReport:
 
     def __init__(self, folder: str, temperature: float = 1.0) -> None:
         self.path, self.temperature = Path(folder) / "calibration.json", temperature
-        self._after, self._before = Reliability(), Reliability()
-        self._items = list[tuple[float, bool, bool]]()
+        self.start()
 
     def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
+
+    def start(self) -> None:
+        self._after, self._before = Reliability(), Reliability()
+        self._items = list[tuple[float, bool, bool]]()
 
     def collect(self, engine: Engine) -> None:
         for logits, truth in _pixels(engine):
