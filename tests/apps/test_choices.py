@@ -101,7 +101,7 @@ def test_more_time_buys_epochs_then_heads():
 
 
 def test_what_the_user_decided_is_kept():
-    given = {"max_epochs": 7, "heads": 3, "symmetries": ["identity"]}
+    given = {"max_epochs": 7, "heads": 3, "symmetries": ["identity"], "val_interval": 3}
     choice = schedule(1.0, Pace(1, 1, 1), 20, 20, {"val": 0, "test": 5}, given)
     assert choice.options | given == choice.options
     assert "7 epochs" in choice.why

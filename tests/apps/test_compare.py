@@ -78,6 +78,14 @@ def test_every_network_is_measured_and_a_stopped_comparison_goes_on(options, dat
         compare(*arguments, **options | {"iterations": 3})
 
 
+def test_a_mistake_that_left_no_run_can_be_mended_in_the_same_folder(options, data_folder, tmp_path):
+    arguments = (str(data_folder), str(tmp_path / "out"), (2,), 1)
+    only = {"networks": ["random"], "captions": ["own"]}
+    with pytest.raises(Exception, match="decoder blocks 0 to"):
+        compare(*arguments, **only, **options | {"blocks": [1, 99]})
+    assert len(compare(*arguments, **only, **options)) == 1
+
+
 def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder, tmp_path):
     arguments = (str(data_folder), str(tmp_path / "out"))
     with pytest.raises(ValueError, match="expected some of pretrained, silent, random, pixels, unet, unet_text"):
@@ -90,6 +98,10 @@ def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder
     unread = pytest.warns(UserWarning, match="have words that the text encoder does not know")
     with unread, pytest.raises(ValueError, match="of 4 captions none is understood"):
         compare(tmp_path / "strange", tmp_path / "out", (2,), captions=["reworded"], **options)
+    with pytest.raises(ValueError, match="--num_labelled is what compare decides, by --labelled"):
+        compare(*arguments, (2,), num_labelled=3, **options)
+    with pytest.raises(FileNotFoundError, match="nowhere: is no folder"):
+        compare(*arguments, (2,), **options | {"backbone": str(tmp_path / "nowhere")})
     with pytest.raises(ValueError, match="20 labelled images asked for, of 4"):
         compare(*arguments, (2, 20), **options)
     shutil.copytree(data_folder, tmp_path / "untested")

@@ -114,6 +114,8 @@ def test_what_cannot_be_fitted_is_refused_before_any_work(options, data_folder, 
         fit(data_folder, tmp_path / "run", output_dir="elsewhere", **options)
     with pytest.raises(ValueError, match="did you mean --resize"):
         fit(data_folder, tmp_path / "run", **options, resise=3)
+    with pytest.raises(FileNotFoundError, match="nowhere: is no folder"):
+        fit(data_folder, tmp_path / "run", backbones=[str(tmp_path / "nowhere")], **options)
     with pytest.raises(ValueError, match="or there is one only"):
         fit(data_folder, tmp_path / "run", num_labelled=1, **options)
     assert not (tmp_path / "run").exists()

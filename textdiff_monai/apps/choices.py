@@ -194,5 +194,6 @@ def schedule(
         told += f", {wanted} are enough for so many labels" if epochs == wanted else f" of {wanted} wanted fit the time"
     told += f"; {heads} heads" + ("" if "heads" in given or not able else " fit as well") if heads > 1 else "; one head"
     told += f"; about {computing + epochs * heads * epoch:.0f} s"
-    options = {"max_epochs": epochs, "val_interval": max(1, epochs // _VALIDATIONS), "heads": heads}
+    interval = given.get("val_interval", max(1, epochs // _VALIDATIONS))
+    options = {"max_epochs": epochs, "val_interval": interval, "heads": heads}
     return Choice(options | {"symmetries": list(views)}, told)

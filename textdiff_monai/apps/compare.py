@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -25,6 +26,7 @@ from textdiff_monai.data.items import draw_labelled
 from textdiff_monai.data.layouts import load_datalist
 from textdiff_monai.data.slices import slices_of
 from textdiff_monai.engines.sentences import check_sentences
+from textdiff_monai.networks.frozen import check_source
 from textdiff_monai.networks.text_encoder import TextEncoder
 
 # What each network changes: configurations laid over train.json, and options.
@@ -37,6 +39,7 @@ NETWORKS: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]] = {
     "unet_text": (["unet.json", "unet_text.json"], {}),
 }
 CAPTIONS = ("own", "none", "other", "swapped")
+_OURS = ("num_labelled", "seed", "max_epochs", "val_interval", "output_dir", "ckpt_dir", "resume")
 KNOWN_CAPTIONS = (*CAPTIONS, "reworded")  # not every data set's captions can be
 
 
@@ -86,9 +89,12 @@ def compare(
     Raises:
         UsageError: for options that train.json does not have.
         DataError: listing what is wrong with the data.
-        ValueError: for other networks or captions, captions that cannot be reworded, more labels than there are, or a
-            folder of another comparison.
+        ValueError: for other networks or captions, captions that cannot be reworded, more labels than there are,
+            options that compare sets itself, or a folder of another comparison.
+        FileNotFoundError: for a backbone that is not there.
     """
+    if taken := [name for name in _OURS if name in options]:
+        raise ValueError(f"--{taken[0]} is what compare decides, by --labelled, --seeds, --iterations and its folder")
     for name, given, known in (("networks", networks, NETWORKS), ("captions", captions, KNOWN_CAPTIONS)):
         if unknown := set(given) - set(known):
             raise ValueError(f"{name} {sorted(unknown)}: expected some of {', '.join(known)}")
@@ -96,6 +102,7 @@ def compare(
     options = overrides(options, config_files(), compare, ("training", "run"))
     root, dataset_dir = Path(folder).resolve(), Path(dataset_dir).resolve()
     trained = backbone or f"{bundle_root()}/models/diffusion_unet"
+    check_source(trained)
     items = load_datalist(dataset_dir, columns=options.get("columns"))
     training, tested = ([item for item in items if item["split"] == split] for split in ("train", "test"))
     unit = options.get("count", "images")
@@ -112,13 +119,13 @@ def compare(
     )
     for kind in captions:
         recaption(tested, kind)
-    same_settings(
-        root, "comparison", {"dataset": dataset_dir, "iterations": iterations, "backbone": trained, **options}
-    )
-    untrained = root / "random_unet"
+    about = {"dataset": dataset_dir, "iterations": iterations, "backbone": trained}
+    same_settings(root, "comparison", about | options, ["runs.csv"])
+    done, untrained = read_rows(root / "runs.csv"), root / "random_unet"
+    if not done:  # what is left there may be of other settings
+        shutil.rmtree(untrained, ignore_errors=True)
     if not untrained.exists():
         random_backbone(trained, untrained)
-    done = read_rows(root / "runs.csv")
     for seed, count, network in (bar := tqdm([*product(range(seeds), labelled, networks)], "Comparing", unit="run")):
         place, (overlays, changed) = root / f"{network}_{count}_{seed}", NETWORKS[network]
         reads = (options | dict(changed)).get("read_text", True)

@@ -18,8 +18,10 @@ from textdiff_monai.data.files import written_file
 from textdiff_monai.data.items import draw_labelled
 from textdiff_monai.data.layouts import load_datalist
 from textdiff_monai.data.problems import DataError
+from textdiff_monai.networks.frozen import check_source
 
 _OURS = ("output_dir", "ckpt_dir", "resume")
+_WORK = ("trials/trials.csv", "train.json")
 _CHECKED = ("num_classes", "columns", "mask_colours", "text_encoder", "plane")
 
 
@@ -60,6 +62,9 @@ def fit(
     if taken := [name for name in _OURS if name in options]:
         raise ValueError(f"--{taken[0]} is what fit decides: everything goes into its folder")
     options = overrides(options, config_files(), fit, ("training", "run"))
+    for source in (options.get("backbone"), *map(Path, backbones)):
+        if source is not None:
+            check_source(source)
     check(dataset_dir, **{name: options[name] for name in _CHECKED if name in options})
     items = load_datalist(dataset_dir, columns=options.get("columns"))
     held = {split: sum(item["split"] == split for item in items) for split in ("val", "test")}
@@ -74,7 +79,7 @@ def fit(
     in_two(drawn, 2, 0)  # an error before any work
     if root.exists() and any(root.iterdir()) and not (root / "settings.json").exists():
         raise FileExistsError(f"{root} holds something else than a fit; choose another folder")
-    same_settings(root, "fit", {"dataset": dataset_dir, "minutes": minutes, "backbones": backbones, **options})
+    same_settings(root, "fit", {"dataset": dataset_dir, "minutes": minutes, "backbones": backbones, **options}, _WORK)
     if not (root / "train.json").exists():
         found = plan(root / "trials", drawn, held, minutes * 60 - (time.monotonic() - start), backbones, options)
         own = {"dataset_dir": str(dataset_dir), "output_dir": str(root), "ckpt_dir": str(root)}

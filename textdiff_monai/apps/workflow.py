@@ -63,19 +63,21 @@ def _unlogged(level: int) -> Iterator[None]:
         logging.disable(before)
 
 
-def same_settings(root: Path, what: str, settings: Mapping[str, Any]) -> None:
+def same_settings(root: Path, what: str, settings: Mapping[str, Any], work: Sequence[str]) -> None:
     """A folder holds work of one kind: figures of other options do not belong beside it.
 
     Args:
         root: gets ``settings.json``, with the first.
         what: it holds, such as "comparison".
         settings: of now.
+        work: files of the folder; before one of them is there, nothing was done, and other settings may follow.
 
     Raises:
         ValueError: naming the settings that are others.
     """
     path, now = root / "settings.json", json.loads(json.dumps(settings, default=str))
-    if path.exists() and (before := json.loads(path.read_text())) != now:
+    done = path.exists() and any((root / name).exists() for name in work)
+    if done and (before := json.loads(path.read_text())) != now:
         names = sorted(name for name in before.keys() | now if before.get(name) != now.get(name))
         told = ", ".join(f"{name} {before.get(name)} (here {now.get(name)})" for name in names)
         raise ValueError(f"{root} holds a {what} with {told}; go on with what it began with, or choose another")
