@@ -68,7 +68,7 @@ class Recipe(nn.Module):
 
     def _compare(self, here: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
         both = sorted(here.keys() & trained.keys())
-        lines = [line for name in both for line in _differences(name, trained[name], here[name])]
+        lines = [line for name in both for line in differences(name, trained[name], here[name])]
         if not lines:
             return
         differs = f"{self.checkpoint or 'the checkpoint'} was trained under another recipe: {'; '.join(lines)}"
@@ -151,10 +151,11 @@ def _decode(state: Tensor) -> dict[str, Any]:
     return json.loads(state.cpu().numpy().tobytes())
 
 
-def _differences(name: str, trained: Any, here: Any) -> Iterator[str]:
+def differences(name: str, trained: Any, here: Any) -> Iterator[str]:
+    """What of an option, part by part, is another in a checkpoint than here."""
     if isinstance(trained, Mapping) and isinstance(here, Mapping):
         for part in sorted(trained.keys() | here.keys()):
-            yield from _differences(f"{name}.{part}", trained.get(part, "unknown"), here.get(part, "unknown"))
+            yield from differences(f"{name}.{part}", trained.get(part, "unknown"), here.get(part, "unknown"))
     elif trained != here:
         yield f"{name} {_shown(trained)} there, {_shown(here)} here"
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from textdiff_monai.networks.recipe import read_recipe
+from textdiff_monai.networks.recipe import differences, read_recipe
 
 _RECIPE = "recipe."
+_FEATURES = ("blocks", "steps", "noise_seed", "encoders")
 
 
 def start_from(network: nn.Module, checkpoint: str | Path) -> None:
@@ -24,9 +26,16 @@ def start_from(network: nn.Module, checkpoint: str | Path) -> None:
 
     Raises:
         FileNotFoundError: for a file that does not exist.
-        ValueError: for a file that is no checkpoint, or a head of another shape.
+        ValueError: for a file that is no checkpoint, or a head of another shape or other features.
     """
-    read_recipe(checkpoint)
+    recipe: Any = network.recipe
+    trained, wanted = read_recipe(checkpoint), recipe.options
+    both = [name for name in _FEATURES if name in trained and name in wanted]
+    if lines := [line for name in both for line in differences(name, trained[name], wanted[name])]:
+        raise ValueError(
+            f"{checkpoint}: a head of other features cannot be started from: {'; '.join(lines)}; give the blocks, "
+            "steps, noise_seed and encoders that it was trained with"
+        )
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     weights = {name: weight for name, weight in saved.items() if not name.startswith(_RECIPE)}
     own = {name: weight for name, weight in network.state_dict().items() if not name.startswith(_RECIPE)}
