@@ -208,6 +208,9 @@ def test_a_run_goes_on_under_its_own_recipe_alone(run, tiny):
     with pytest.raises(RuntimeError) as wrapped:
         run("train.json", **tiny | {"resize": 16}, resume=True)
     assert "resize 32 there, 16 here" in str(root_cause(wrapped.value))
+    with pytest.raises(RuntimeError) as wrapped:
+        run("train.json", **tiny | {"reword": 0.0, "deny": 0.5}, resume=True)
+    assert "began with deny 0.0 (here 0.5), reword 0.8 (here 0.0)" in str(root_cause(wrapped.value))
 
 
 def root_cause(error):
