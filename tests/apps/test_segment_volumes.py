@@ -14,6 +14,7 @@ from made import save_image
 from textdiff_monai import DataError, FeatureCache, MaskReader, bundle_root
 from textdiff_monai.apps import cli
 from textdiff_monai.apps.segment import segment
+from textdiff_monai.apps.segmenter import Segmenter
 from textdiff_monai.data.files import read_rows
 
 LPS = np.array([[-0.5, 0, 0, 10], [0, -0.5, 0, 20], [0, 0, 3, -30], [0, 0, 0, 1.0]])
@@ -198,6 +199,31 @@ def test_a_run_goes_on_where_it_was_stopped(tiny_head, volume, tmp_path, monkeyp
     assert len(read_rows(tmp_path / "out" / "results.csv")) == 2
     segment(tmp_path / "in", "left lung", tmp_path / "out", **tiny_head, num_classes=2, slices_per_batch=3)
     assert first[0].stat().st_mtime_ns > stamps[0]  # other options are another run
+
+
+def test_what_a_stopped_run_did_not_reach_is_not_taken_for_its_own(tiny_head, tmp_path, monkeypatch):
+    for name in ("a.png", "b.png"):
+        save_image(tmp_path / "in" / name, size=(32, 32))
+    first = segment(tmp_path / "in", "left lung", tmp_path / "out", **tiny_head)
+    stamps = [path.stat().st_mtime_ns for path in first]
+    other, done = tiny_head | {"temperature": 2.0}, []
+    with monkeypatch.context() as patch:
+        image = Segmenter.image
+
+        def stopped(self, *arguments):
+            if done:
+                raise KeyboardInterrupt
+            done.append(image(self, *arguments))
+
+        patch.setattr(Segmenter, "image", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            segment(tmp_path / "in", "left lung", tmp_path / "out", **other)
+    middle = [path.stat().st_mtime_ns for path in first]
+    assert middle[0] > stamps[0]
+    assert middle[1] == stamps[1]
+    segment(tmp_path / "in", "left lung", tmp_path / "out", **other)
+    assert first[0].stat().st_mtime_ns == middle[0]
+    assert first[1].stat().st_mtime_ns > middle[1]  # it was the first run's
 
 
 def test_a_run_can_be_repeated_from_what_it_left(tiny_head, volume, tmp_path):

@@ -24,7 +24,9 @@ def test_weights_are_taken_and_the_recipe_is_not(tmp_path):
 
 def test_a_head_of_other_features_is_refused(tmp_path):
     torch.save(unet(steps=[50], resize=32).state_dict(), tmp_path / "model.pt")
-    with pytest.raises(ValueError, match=r"model\.pt: a head of other features .*: steps \[50\] there, \[60\] here; give"):
+    with pytest.raises(
+        ValueError, match=r"model\.pt: a head of other features .*: steps \[50\] there, \[60\] here; give"
+    ):
         start_from(unet(steps=[60]), tmp_path / "model.pt")
 
 

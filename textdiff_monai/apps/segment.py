@@ -93,7 +93,7 @@ def segment(
     run = Run(out, _settings(head) | own)
     with tqdm(total=sum(count * len(own) for own, count in groups), desc="segmenting", unit="slice") as bar:
         for group, count in groups:
-            left = [item for item in group if again or not (run.goes_on and results.keeps(item))]
+            left = [item for item in group if again or not results.keeps(item, run.since)]
             bar.update(count * (len(group) - len(left)))
             try:
                 scan = open_scan(group[0]["image"], head.nodes["plane"])

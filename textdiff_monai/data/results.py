@@ -162,15 +162,15 @@ class Results:
         self.masks.append(self.folder / row["mask"])
         return self.masks[-1]
 
-    def keeps(self, item: Mapping[str, Any]) -> bool:
-        """Whether the folder has an item's files, not older than its image; they are then its results."""
+    def keeps(self, item: Mapping[str, Any], since: float = 0.0) -> bool:
+        """Whether the folder has an item's files, not older than its image and a time; they are then its results."""
         source = os.path.abspath(item["image"])
         key = (source, str(item.get("text") or ""), str(item.get("slices") or ""))
-        place = series_of(source)[0]
+        oldest = max(since, series_of(source)[0].stat().st_mtime)
         for name in self._before.get(key, []):
             row = self._rows[name]
             files = [self.folder / row[kind] for kind in _FILES if row[kind]]
-            if all(file.is_file() and file.stat().st_mtime >= place.stat().st_mtime for file in files):
+            if all(file.is_file() and file.stat().st_mtime >= oldest for file in files):
                 self._before[key].remove(name)
                 self.masks.append(files[0])
                 return True

@@ -27,25 +27,27 @@ class Run:
         settings: what results depend on, anything that JSON can hold.
 
     Attributes:
-        goes_on: whether the folder's results came from the same settings.
+        since: seconds since 1970 when the first run with these settings began: results that are older are of others.
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
         self.path = Path(folder) / "run.json"
         self.settings = json.loads(json.dumps({**settings, "versions": versions()}, default=str))
-        self.goes_on = self._before() == self.settings
-        self._since = time.monotonic()
+        self.since, self._start = self._before() or time.time(), time.monotonic()
+        self.write(0, [])
 
-    def _before(self) -> Any:
+    def _before(self) -> float | None:
+        """When a run with the same settings began in the folder, if the last one there was such."""
         try:
-            return json.loads(self.path.read_text(encoding="utf-8")).get("settings")
-        except (OSError, ValueError, AttributeError):
+            told = json.loads(self.path.read_text(encoding="utf-8"))
+            return float(told["since"]) if told["settings"] == self.settings else None
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write(self, done: int, failed: Sequence[str]) -> None:
         """How far it came: masks that are there, and images that could not be read."""
-        told = {"settings": self.settings, "machine": f"{platform.system()} {platform.machine()}"}
-        counts = {"masks": done, "failed": len(failed), "seconds": round(time.monotonic() - self._since, 1)}
+        told = {"settings": self.settings, "machine": f"{platform.system()} {platform.machine()}", "since": self.since}
+        counts = {"masks": done, "failed": len(failed), "seconds": round(time.monotonic() - self._start, 1)}
         with written_file(self.path) as partial:
             partial.write_text(json.dumps(told | counts, indent=2) + "\n", encoding="utf-8")
 
