@@ -23,6 +23,22 @@ _NUCLEI = (
     r"the nuclei density is (?:high|low)",
 )
 _LUNGS = r"(?:ASK )?(?:the |only )*(?:(left|right) lung|(?:both |two )*lungs)(?: fields?)?"
+# What stands before, or after, a name that is not asked for. A denial reaches over the commas of a list.
+_ASIDE = re.compile(
+    r"\b(?:not|ignor\w+|skip|leave out|rather than|instead of|except|exclud\w+|spar(?:es|ing))\b"
+    r"(?:(?!\b(?:but|only|while|however)\b)[^.,;:!?\n])*$",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"\b(?:no(?! change)|without|neither|absence of|free of)\b(?:(?!\b(?:but|only|while|however)\b)[^.;:!?\n])*$",
+    re.IGNORECASE,
+)
+_NORMAL = re.compile(r"[^.,;:!?\n]*\b(?:normal|clear|unremarkable|absent|negative)\b", re.IGNORECASE)
+# A projection of the chest, which has the letters of an artery.
+_VIEW = re.compile(
+    r"\b(?i:erect|supine|single|CXR|x-?ray|radiograph|film)\W+PA\b"
+    r"|\bPA(?=\W+(?i:and lateral|view|chest|film|projection|radiograph|image|x-?ray|CXR)\b)"
+)
 
 
 def read(text: str) -> Meaning | None:
@@ -48,14 +64,26 @@ def read(text: str) -> Meaning | None:
 
 
 def target_of(text: str) -> str:
-    """The target that a text asks for: what :func:`read` says or, in free words, the one that is named first; or ""."""
+    """The target that a text asks for: what :func:`read` says or, in free words, the one that is named first; or "".
+
+    What is set aside ("not the optic disc") is not asked for, and what is denied ("no effusion", "the heart is normal")
+    only if the text names nothing else.
+    """
     if (meaning := read(text)) is not None:
         return meaning.target
-    found = (pattern.search(text) for pattern in _mentions())
-    first = min((each for each in found if each), key=lambda each: (each.start(), -len(each[0])), default=None)
-    if first is None:
-        return ""
-    return (_named() | _OTHERS)[first[0].lower()]
+    text = _VIEW.sub(lambda found: found[0].lower(), text)
+    said = zip(_mentions(), (text, text.lower()), strict=True)
+    found = sorted((each for pattern, told in said for each in pattern.finditer(told)), key=_place_of)
+    named = [each for each in found if not _ASIDE.search(text[: each.start()])]
+    asked = [
+        each for each in named if not _DENIED.search(text[: each.start()]) and not _NORMAL.match(text[each.end() :])
+    ]
+    first = next(iter(asked or named), None)
+    return "" if first is None else (_named() | _OTHERS)[first[0].lower()]
+
+
+def _place_of(mention: re.Match[str]) -> tuple[int, int]:
+    return mention.start(), -len(mention[0])
 
 
 def _findings(places: str) -> list[Finding]:
@@ -80,19 +108,19 @@ def _pattern(pattern: str) -> re.Pattern[str]:
 
 @cache
 def _mentions() -> list[re.Pattern[str]]:
-    """Names as whole words; abbreviations as they are written, or "he" would bleed."""
+    """Names as whole words: abbreviations as they are written, or "he" would bleed; and others, in lower case."""
     names = {name for target in read_targets().values() for name in (*target.names, *target.kept_back)}
     names = {name for name in names if name.lower() in _named()} | set(_OTHERS)
-    short = [name for name in names if len(name) <= 3 or name.isupper()]
-    plain = [name for name in names if name not in short]
+    short = {name for name in names if name.isupper() or (len(name) <= 3 and not name.islower())}
     return [
-        re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, some), key=len, reverse=True))})(?!\w)", flags)
-        for some, flags in ((short, re.NOFLAG), (plain, re.IGNORECASE))
+        re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, some), key=len, reverse=True))})(?!\w)")
+        for some in (short, {name.lower() for name in names - short})
     ]
 
 
 # Named without saying which: a name that :func:`read` does not take for a whole meaning.
 _OTHERS = {"lung": LUNG, "lungs": LUNG, "nuclei": NUCLEI, "nucleus": NUCLEI, "opacity": OPACITY, "opacities": OPACITY}
+_OTHERS |= dict.fromkeys(("consolidation", "consolidations", "pneumonia", "ggo", "ggos", "ground-glass"), OPACITY)
 
 
 @cache
