@@ -62,9 +62,17 @@ def thinned(text: str, rng: np.random.Generator, share: float) -> str:
     return " ".join(kept) if kept else text
 
 
-_WHERE = {"left", "right", "upper", "lower", "middle", "bottom", "both", "none", "without", "except", "only", "centre"}
+_WHERE = frozenset(
+    re.findall(
+        r"\w+",
+        "left right upper lower middle bottom both none without except only centre center central superior "
+        "inferior apex apices apical base bases basal bilateral bilaterally unilateral neither nothing never "
+        "absent absence clear spared spares sparing free normal unremarkable negative healthy ignore skip leave "
+        "exclude excluding instead rather",
+    )
+)
 
 
 def _says_where(word: str) -> bool:
-    bare = re.sub(r"\W", "", word.lower())
-    return bare in _WHERE or len(bare) <= 3 or word.isupper()
+    parts = re.findall(r"[^\W_]+", word.lower())
+    return not _WHERE.isdisjoint(parts) or len("".join(parts)) <= 3 or word.isupper()
