@@ -68,6 +68,24 @@ def test_a_sentence_and_a_path_are_what_was_typed(typed):
     assert taken == [(typed, typed, typed)]
 
 
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [
+        ("opacity #2", ["opacity #2"]),
+        ("left,right #2", ["left,right #2"]),
+        ("['a #1', 'b']", ["a #1", "b"]),
+        ("'a #1'", ["a #1"]),
+        ("left,right", ["left", "right"]),
+        ("left lung, hazy", ["left lung, hazy"]),
+    ],
+)
+def test_a_list_of_texts_holds_what_was_typed(typed, taken):
+    def ask(texts: Sequence[str]) -> list[str]:
+        return list(texts)
+
+    assert prepared(ask, ["--texts", typed])() == taken
+
+
 def test_paths_that_look_like_numbers_are_paths(textdiff, tmp_path, monkeypatch, data_folder):
     monkeypatch.chdir(tmp_path)
     for name in ("2024_05", "1e5"):
@@ -91,6 +109,7 @@ def test_values_are_of_the_types_that_functions_say():
         ("3", "--rate"): r"--rate: its value is missing",
         ("3", "--rate", "--flag"): r"--rate: its value is missing",
         (): r"missing a required argument: 'count'",
+        ("3", "--texts", "a", "--texts=b"): r"--texts is given twice; several values are one list",
         ("1", "2", "3", "True", "5"): r"too many positional arguments",
         ("3", "--flga", "True"): r"no option --flga; did you mean --flag\?",
     }.items():

@@ -35,7 +35,13 @@ def split(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """Words of a command line as Fire takes them apart: arguments and ``--option value``, texts as they were typed.
 
     Fire's own reading would make numbers, lists or nothing of sentences and paths. An option without a value is True.
+
+    Raises:
+        UsageError: for an option that is there twice, of which Fire would take the last.
     """
+    names = [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise UsageError(f"--{twice[0]} is given twice; several values are one list, such as \"['a','b']\"")
     bare = [
         bool(_FLAG.match(word) and "=" not in word and _FLAG.match(following))
         for word, following in pairwise([*words, "--"])
@@ -66,8 +72,10 @@ def understood(name: str, typed: Any, kind: Any) -> Any:
         value = typed if fits(typed, kind) else Path(typed)
     elif isinstance(typed, str):
         value = DefaultParseValue({"true": "True", "false": "False"}.get(typed.lower(), typed))
-        if get_origin(kind) is Sequence and not isinstance(value, (list, tuple)) and not typed.startswith(("[", "(")):
-            value = [value]
+        if get_origin(kind) is Sequence and not typed.startswith(("[", "(")):
+            # "opacity #2" is one text: Python would take the second half for a comment.
+            text = "#" in typed and not typed.startswith(("'", '"'))
+            value = value if isinstance(value, (list, tuple)) and not text else [typed if text else value]
     if not fits(value, kind):
         raise UsageError(f"--{name}: expected {expected(kind)}, got {typed!r}")
     return value
