@@ -7,8 +7,11 @@ import json
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.data import MetaTensor
 
 from textdiff_monai import Calibrate, CalibrationReport, ExpectedDice, TextInferer, read_recipe
+from textdiff_monai.engines.inferer import BACKGROUND
+from textdiff_monai.engines.presence import unmarked
 
 
 def evaluation(temperature, *handlers):
@@ -38,6 +41,24 @@ def test_a_temperature_is_fitted_and_kept_in_the_checkpoint(network, tmp_path):
         assert name.startswith("recipe.") or torch.equal(weight, weights[name])
     network.load_state_dict(weights)
     assert network.recipe.facts["temperature"] == known["temperature"]
+
+
+def test_pictures_in_which_nothing_was_to_be_marked_do_not_change_the_temperature(network, tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save(network.state_dict(), path)
+    torch.manual_seed(0)
+    logits = torch.randn(2, 32, 32) * 5
+    truth = (torch.rand(32, 32) < (logits / 2.5).softmax(0)[1]).float()
+    label = torch.stack([1 - truth, truth])
+    asked = {"logits": logits, "label": label, "image": MetaTensor(torch.zeros(3, 32, 32), meta={"doubt": ""})}
+    unlike = MetaTensor(torch.zeros(3, 32, 32), meta={"doubt": "the picture is unlike those"})
+    left = {"logits": unmarked(logits, BACKGROUND), "label": label, "image": unlike}
+    engine = Engine(lambda engine, batch: [batch])
+    Calibrate(str(path)).attach(engine)
+    engine.run([asked, left])
+    assert read_recipe(path)["temperature"] == pytest.approx(2.5, rel=0.1)
+    engine.run([left])
+    assert read_recipe(path)["temperature"] == 1.0
 
 
 def test_masks_less_sure_than_those_that_are_there_are_left_out(network, tmp_path):

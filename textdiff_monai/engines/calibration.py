@@ -32,7 +32,8 @@ class Calibrate:
     Inference divides logits by the temperature: masks stay, probabilities say how often they are right. It leaves out a
     mask whose presence (:func:`~textdiff_monai.engines.presence.presence`) is less, so that a sentence about something
     absent finds nothing; see :func:`~textdiff_monai.statistics.calibration.least_presence`. The evaluator's output has
-    ``logits`` (classes, ...), as trained, and ``label``, one-hot.
+    ``logits`` (classes, ...), as trained, and ``label``, one-hot; an ``image`` whose metadata have a ``doubt``, in which
+    :class:`TextInferer` let nothing be marked, says nothing of the temperature.
 
     Args:
         checkpoint: the evaluated one.
@@ -54,16 +55,19 @@ class Calibrate:
         self._presence, self._dice = list[float](), list[float]()
 
     def collect(self, engine: Engine) -> None:
-        for logits, truth in _pixels(engine):
-            drawn = np.random.default_rng(len(self._truth)).permutation(len(truth))[: self.pixels]
-            self._logits.append(logits.numpy()[:, drawn].T)
-            self._truth.append(truth.numpy()[drawn])
+        outputs: Any = engine.state.output
+        for output, (logits, truth) in zip(outputs, _pixels(engine), strict=True):
+            drawn = np.random.default_rng(len(self._presence)).permutation(len(truth))[: self.pixels]
+            if not getattr(output.get("image"), "meta", {}).get("doubt"):  # else they are none that were trained
+                self._logits.append(logits.numpy()[:, drawn].T)
+                self._truth.append(truth.numpy()[drawn])
             found, there = logits.argmax(0) > 0, truth > 0
             self._presence.append(float(presence(logits)) if found.any() else 0.0)
             self._dice.append(float(2 * (found & there).sum() / (found.sum() + there.sum())) if there.any() else np.nan)
 
     def fit(self, engine: Engine) -> None:
-        temperature = fit_temperature(np.concatenate(self._logits), np.concatenate(self._truth))
+        logits, truth = self._logits, self._truth
+        temperature = fit_temperature(np.concatenate(logits), np.concatenate(truth)) if truth else 1.0
         least = least_presence(np.array(self._presence), np.array(self._dice), self.cost)
         if idist.get_rank() == 0:
             add_facts(self.checkpoint, temperature=temperature, least_presence=least)
