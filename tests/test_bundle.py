@@ -475,12 +475,23 @@ def test_two_processes_train_together(tiny, tmp_path):
     ]
     files = [str(CONFIGS / name) for name in ("train.json", "multi_gpu_train.json")]
     command += ["run", "training", "--config_file", str(files)]
-    for name, value in (tiny | {"device": "$torch.device('cpu')"}).items():
+    drawn = {"draw_evenly": "text", "draws": 6}
+    for name, value in (tiny | drawn | {"device": "$torch.device('cpu')"}).items():
         command += [f"--{name}", str(value)]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert [row["epoch"] for row in rows(tmp_path / "output" / "history.csv")] == ["1", "2"]
+    assert torch.load(tmp_path / "output" / "last.pt", weights_only=True)["engine"]["epoch_length"] == 3  # of 6
+
+
+@pytest.mark.parametrize(("options", "each"), [({}, 4), ({"draws": 3}, 3), ({"draws": 3, "draw_evenly": "text"}, 3)])
+def test_so_many_items_are_drawn_in_an_epoch(tiny, options, each):
+    for files in (["train.json"], ["train.json", "multi_gpu_train.json"])[: 1 + bool(options)]:
+        parser = monai.bundle.ConfigParser()
+        parser.read_config([str(CONFIGS / name) for name in files])
+        parser.update({name: str(value) if isinstance(value, Path) else value for name, value in tiny.items()} | options)
+        assert len(list(parser.get_parsed_content("train#sampler"))) == each
 
 
 def test_mlflow_holds_the_figures_of_history(run, tiny, tmp_path):
