@@ -32,7 +32,7 @@ class Calibrate:
     Inference divides logits by the temperature: masks stay, probabilities say how often they are right. It leaves out a
     mask whose presence (:func:`~textdiff_monai.engines.presence.presence`) is less, so that a sentence about something
     absent finds nothing; see :func:`~textdiff_monai.statistics.calibration.least_presence`. The evaluator's output has
-    ``logits`` (classes, ...), as trained, and ``label``, one-hot; an ``image`` whose metadata have a ``doubt``, in which
+    ``logits`` (classes, ...), as trained, and ``label``, one-hot. An ``image`` whose metadata have a ``doubt``, so that
     :class:`TextInferer` let nothing be marked, says nothing of the temperature.
 
     Args:
