@@ -450,6 +450,9 @@ def test_pretraining_makes_a_backbone_and_goes_on(run, data_folder, tmp_path):
     run("pretrain.json", run_id="training", max_epochs=2, **(options | {"output_dir": tmp_path / "at_once"}))
     at_once = DiffusionBackbone(tmp_path / "at_once" / "diffusion_unet", blocks=[1], steps=[50]).identity
     assert at_once["weights"] == second["weights"]
+    with pytest.raises(RuntimeError) as wrapped:  # not the first pictures' UNet for others
+        run("pretrain.json", run_id="training", max_epochs=2, **(options | {"images": str(data_folder)}))
+    assert f"began with images {options['images']} (here {data_folder})" in str(root_cause(wrapped.value))
 
     start = {
         "start": tmp_path / "pretrain" / "diffusion_unet",
@@ -490,7 +493,9 @@ def test_so_many_items_are_drawn_in_an_epoch(tiny, options, each):
     for files in (["train.json"], ["train.json", "multi_gpu_train.json"])[: 1 + bool(options)]:
         parser = monai.bundle.ConfigParser()
         parser.read_config([str(CONFIGS / name) for name in files])
-        parser.update({name: str(value) if isinstance(value, Path) else value for name, value in tiny.items()} | options)
+        parser.update(
+            {name: str(value) if isinstance(value, Path) else value for name, value in tiny.items()} | options
+        )
         assert len(list(parser.get_parsed_content("train#sampler"))) == each
 
 
