@@ -199,17 +199,31 @@ def test_the_text_encoder_and_samples_are_made(textdiff, tmp_path, unet_folder, 
     assert (tmp_path / "s.png").stat().st_size > 100
 
 
+def test_samples_say_what_is_wrong_before_they_are_drawn_and_make_their_folder(textdiff, tmp_path, unet_folder):
+    for words, message in {
+        (unet_folder, tmp_path / "s"): "expected the name of a picture, such as s.png",
+        (unet_folder, tmp_path / "s.png", "--count", 10): "count 10: expected a square number, such as 9",
+        (unet_folder, tmp_path / "s.png", "--count", 0): "count 0: expected a square number, such as 1",
+        (tmp_path / "nowhere", tmp_path / "s.png"): "nowhere: is no folder",
+    }.items():
+        assert message in str(textdiff("samples", *words)[0])
+    assert textdiff("samples", unet_folder, tmp_path / "new" / "s.jpg", "--count", 1, "--steps", 1)[0] == 0
+    assert (tmp_path / "new" / "s.jpg").read_bytes()[:2] == b"\xff\xd8"
+
+
 def test_published_checkpoints_are_imported(textdiff, tmp_path, bert_folder_768):
     options = {"image_size": 64, "num_channels": 32, "channel_mult": "1,2"}
     torch.save(fill(adm_shapes(options)), tmp_path / "adm.pt")
     assert textdiff("import-adm", tmp_path / "adm.pt", tmp_path / "unet", "--head_channels", 16)[0] == 0
     backbone = DiffusionBackbone(tmp_path / "unet", blocks=[1, 4])
     torch.save({"model_state_dict": fill(head_shapes([192, 96], scales=2))}, tmp_path / "head.pth")
-    paths = [tmp_path / "head.pth", tmp_path / "model.pt"]
+    paths = [tmp_path / "head.pth", tmp_path / "new" / "model.pt"]
+    code, _ = textdiff("import-adm", tmp_path / "nowhere.pt", tmp_path / "unet")
+    assert "unet exists; remove it" in str(code)  # before the checkpoint is read
     options = ["--backbone", tmp_path / "unet", "--text_encoder", bert_folder_768, "--blocks", "1,4"]
     code, printed = textdiff("import-head", *paths, *options)
     assert code == 0, printed
     network = TextDiff(backbone, TextEncoder(bert_folder_768, max_length=10, mask_padding=False))
-    network.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
-    known = read_recipe(tmp_path / "model.pt")
+    network.load_state_dict(torch.load(paths[1], weights_only=True))
+    known = read_recipe(paths[1])
     assert (known["channels"], known["resize"], known["blocks"], known["norm"]) == ("BGR", 256, [1, 4], "batch")

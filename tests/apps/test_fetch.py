@@ -112,12 +112,19 @@ def test_adm_is_fetched_and_converted(server, tmp_path, monkeypatch):
     def convert(checkpoint, folder):
         assert checkpoint.read_bytes() == b"a checkpoint"
         folder.mkdir()
+        (folder / "config.json").touch()
 
     monkeypatch.setattr(fetch, "import_adm", convert)
     target = fetch_adm(tmp_path / "adm-256", f"{server.url}/adm.pt", sha256_of(b"a checkpoint"))
     assert list(tmp_path.iterdir()) == [target]
     assert fetch_adm(target, f"{server.url}/adm.pt") == target
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["adm-256", "bio-clinicalbert"])
+def test_a_folder_without_an_encoder_is_not_taken_for_one(name, tmp_path):
+    with pytest.raises(FileExistsError, match="holds no encoder; remove it"):
+        fetch.fetch(name, tmp_path)
 
 
 def test_without_a_connection_the_manual_way_is_told(tmp_path, monkeypatch):

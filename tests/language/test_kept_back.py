@@ -86,6 +86,21 @@ def test_a_file_of_rules_that_cannot_be_read_is_named():
         parse_sections("no section")
 
 
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        ("look at {foo} in {places}", "'frame' needs a rule that is not there: 'foo'"),
+        ("see {frame}", "'frame' leads back to itself"),
+        ("see {places", "'frame': expected '}'"),
+        ("see {}", "'frame': Format string"),
+    ],
+)
+def test_a_rule_that_cannot_be_followed_is_named(frame, message):
+    sections, rng = parse_sections(f"[mine]\nframe = {frame}"), np.random.default_rng(0)
+    with pytest.raises(ValueError, match=message):
+        kept_back.say("mine", [Finding("left", "upper")], rng, sections)
+
+
 def test_the_sentences_do_not_hold_what_is_kept_back():
     text = " ".join(text for text, _ in zip(sentences(3), range(3000), strict=False))
     assert "milky smudge" not in text

@@ -29,7 +29,7 @@ def fetch_adm(folder: str | Path | None = None, url: str = ADM_URL, sha256: str 
     The downloaded checkpoint (2.2 GB) is removed once it is converted.
     """
     target = Path(folder or f"{cache_folder()}/adm-256")
-    if target.exists():
+    if _is_there(target):
         return target
     checkpoint = target.with_name(url.rpartition("/")[2])
     try:
@@ -50,7 +50,7 @@ def fetch_bert(folder: str | Path | None = None) -> Path:
     One revision, every file checked against the hash that the hub gives for it: SHA-256, or git's for small files.
     """
     target = Path(folder or f"{cache_folder()}/bio-clinicalbert")
-    if target.exists():
+    if _is_there(target):
         return target
     partial = target.with_name(f".{target.name}.part")
     try:
@@ -74,6 +74,12 @@ def fetch_bert(folder: str | Path | None = None) -> Path:
     return target
 
 
+def _is_there(folder: Path) -> bool:
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise FileExistsError(f"{folder} exists and holds no encoder; remove it or choose another folder")
+    return folder.exists()
+
+
 FETCHERS = {"adm-256": fetch_adm, "bio-clinicalbert": fetch_bert}
 
 
@@ -87,6 +93,7 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
     Raises:
         ValueError: for another name, or contents that are not those that were published.
         ConnectionError: where the network breaks off.
+        FileExistsError: for a folder that holds something else, or nothing.
     """
     if name not in FETCHERS:
         raise ValueError(f"{name!r} is unknown; fetch one of {', '.join(FETCHERS)}")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from textdiff_monai.apps.weights import load_published_head, load_state
+from textdiff_monai.data.files import written_file
 from textdiff_monai.networks.backbone import DiffusionBackbone
 from textdiff_monai.networks.recipe import Recipe
 from textdiff_monai.networks.text_encoder import TextEncoder
@@ -44,5 +45,6 @@ def import_head(
     recipe = Recipe(num_classes=2, class_names=["background", "target"], **pixels)
     network = TextDiff(DiffusionBackbone(backbone, blocks), encoder, recipe=recipe)
     load_published_head(network.head, checkpoint)
-    torch.save(network.state_dict(), output)
+    with written_file(output) as partial:
+        torch.save(network.state_dict(), partial)
     return Path(output)

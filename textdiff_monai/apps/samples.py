@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from PIL import Image
+
+from textdiff_monai.data.files import written_file
+from textdiff_monai.networks.frozen import check_source
 from textdiff_monai.pretraining.images import unlabelled_images
 from textdiff_monai.pretraining.samples import draw_samples, draw_variations
 
@@ -26,12 +30,22 @@ def samples(
         seed: of the noise.
         images: a table with a column `kind`: one held-out picture of each (split `val`) gets so much noise that little
             but its layout is left, and the UNet makes up the rest.
+
+    Raises:
+        ValueError: for a name that is none of a picture, a number that is not square, or a table without such images.
+        FileNotFoundError: for a backbone that is not there.
     """
+    kind = Image.registered_extensions().get(Path(out).suffix.lower())
+    if kind not in Image.SAVE:
+        raise ValueError(f"{out}: expected the name of a picture, such as {Path(out).stem}.png")
+    check_source(backbone)
     if images is None:
-        draw_samples(backbone, count or 16, steps, seed).save(out)
+        page = draw_samples(backbone, 16 if count is None else count, steps, seed)
     else:
         held_out = unlabelled_images(images, "val")
         if not held_out:
             raise ValueError(f"{images}: no held-out pictures; the column split says val for some")
-        draw_variations(backbone, held_out, count=count or 4, steps=steps, seed=seed).save(out)
+        page = draw_variations(backbone, held_out, count=4 if count is None else count, steps=steps, seed=seed)
+    with written_file(out) as partial:
+        page.save(partial, kind)
     return Path(out)

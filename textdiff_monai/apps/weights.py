@@ -49,14 +49,15 @@ def import_adm(checkpoint: str | Path, folder: str | Path, head_channels: int = 
 
     Raises:
         ValueError: for anything that is not such a UNet, naming every leftover or missing key; nothing is written.
+        FileExistsError: for a folder that exists, before any work.
     """
-    try:
-        config, state = adm_to_diffusers(load_state(checkpoint), head_channels)
-        unet = UNet2DModel(**config)
-        unet.load_state_dict(state)
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{checkpoint}: not an unconditional guided-diffusion UNet: {error}") from error
     with written_whole(folder) as partial:
+        try:
+            config, state = adm_to_diffusers(load_state(checkpoint), head_channels)
+            unet = UNet2DModel(**config)
+            unet.load_state_dict(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{checkpoint}: not an unconditional guided-diffusion UNet: {error}") from error
         unet.save_pretrained(partial)
         DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear").save_pretrained(partial)
     return Path(folder)

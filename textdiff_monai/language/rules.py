@@ -62,8 +62,19 @@ def pick(options: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def expand(rules: Rules, name: str, rng: np.random.Generator, **bound: str) -> str:
-    """One of a rule's alternatives with every word in braces replaced: a bound one, or a rule's own expansion."""
-    return _Words(rules, rng, bound)[name]
+    """One of a rule's alternatives with every word in braces replaced: a bound one, or a rule's own expansion.
+
+    Raises:
+        ValueError: for a word that is neither, a rule that leads back to itself, or braces that do not fit.
+    """
+    try:
+        return _Words(rules, rng, bound)[name]
+    except (KeyError, AttributeError) as error:
+        raise ValueError(f"the rule {name!r} needs a rule that is not there: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"the rule {name!r} leads back to itself") from error
+    except ValueError as error:
+        raise ValueError(f"the rule {name!r}: {error}") from error
 
 
 def listed(items: Sequence[str], conjunction: str = "and") -> str:

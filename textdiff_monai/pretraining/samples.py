@@ -28,13 +28,19 @@ def draw_samples(backbone: str | Path, count: int = 16, steps: int = 50, seed: i
         steps: of denoising.
         seed: of the noise, that of the start and that of every step: with new noise (DDIM's eta of 1) a small model
             mends at one step what it got wrong at another.
+
+    Raises:
+        ValueError: for a number that is not square.
     """
+    side = round(max(count, 0) ** 0.5)
+    if side < 1 or side**2 != count:
+        raise ValueError(f"count {count}: expected a square number, such as {max(side, 1) ** 2}")
     pipeline = DDIMPipeline(UNet2DModel.from_pretrained(backbone), _scheduler(backbone))
     generator = torch.Generator().manual_seed(seed)
     images = pipeline(count, generator, eta=1.0, num_inference_steps=steps).images  # type: ignore[operator]
-    side, (width, height) = round(count**0.5), images[0].size
+    width, height = images[0].size
     page = Image.new("RGB", (side * width, side * height))
-    for index, image in enumerate(images[: side * side]):
+    for index, image in enumerate(images):
         page.paste(image, (index % side * width, index // side * height))
     return page
 
