@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from textdiff_monai import PictureReader, read_picture
+from textdiff_monai import PictureReader, open_scan, read_picture
 
 HEIGHT, WIDTH = 6, 9
 GRAY = np.random.default_rng(0).integers(1, 255, (HEIGHT, WIDTH)).astype(np.uint8)
@@ -156,6 +156,14 @@ def test_where_a_slice_lies_is_kept(tmp_path):
     assert space.known
     assert not read_picture(save_nifti(tmp_path / "b.nii", GRAY.T, np.eye(4), codes=False)).space.known
     assert read_picture(save(tmp_path / "a.png", GRAY)).space is None
+
+
+@pytest.mark.parametrize(("unit", "measured"), [("mm", True), ("unknown", True), ("micron", False), ("meter", False)])
+def test_lengths_in_other_units_are_not_taken_for_millimetres(unit, measured, tmp_path):
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), LPS)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii.gz")
+    assert open_scan(tmp_path / "a.nii.gz").space.measured == measured
 
 
 def pages(path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ class NiftiFormat(Format):
         if not known:
             sizes = [float(size) or 1.0 for size in [*header.get_zooms(), 1, 1][:3]]
             affine = np.diag([*(-size for size in sizes), 1.0])
-        return Space.of_slice(shape, affine, known) if is_slice else Space.of_stack(shape, affine, plane, known)
+        space = Space.of_slice(shape, affine, known) if is_slice else Space.of_stack(shape, affine, plane, known)
+        return replace(space, measured=known and header.get_xyzt_units()[0] in ("mm", "unknown"))
 
 
 class DicomFormat(Format):
