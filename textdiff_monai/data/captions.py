@@ -46,7 +46,7 @@ def _words(patterns: str) -> re.Pattern[str]:
 
 
 # Words that a flip or a turn would make untrue and that have no simple opposite, by the axis they depend on.
-_LOBES = r"[rl]\.?[uml]\.?[lz]"  # and zones: RUL, LLZ, R.U.Z.
+_LOBES = r"[rl]\.?[uml]\.?[lzq]"  # and zones and quadrants: RUL, LLZ, R.U.Z., RUQ
 _INITIALS = r"(?-i:[LR]) [lr]t"
 # The encoder that ships knows some words of two more languages.
 _ELSEWHERE = r"link(?:s|e\w?) recht(?:s|e\w?) gauches? droite?s? sinist\w+ dext(?:er|r[ao])\w*"
@@ -77,7 +77,7 @@ def rewrite(text: str, symmetry: str) -> str | None:
 
     A mirror exchanges left and right, a half turn also upper and lower, wherever the words stand. A quarter turn moves
     an image direction to the next (what was upper left is then lower left), which can only be said of the image, and of
-    one direction: a caption with a side or height of the body ("left lung", "middle zone") or with several directions
+    one direction: a caption with a side or height of the body ("left lung", "upper zone") or with several directions
     gives None. So do words without a simple opposite on the axis that changes ("apex", "RUL", "L > R").
 
     Args:
