@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,9 @@ from PIL import Image
 
 from textdiff_monai import DiffusionBackbone, Recipe, TextDiff, TextEncoder
 from textdiff_monai.apps.reword import questions, reword, summary
+from textdiff_monai.apps.segment import segment
 from textdiff_monai.language import kept_back
+from textdiff_monai.networks.recipe import add_facts
 from textdiff_monai.phantoms.phantom import write_phantom
 
 PIXELS = {"channels": "RGB", "intensity_range": None, "resize": 64, "scales": None, "tile": None, "read_text": True}
@@ -75,6 +78,27 @@ def test_columns_and_masks_are_those_of_the_data_set(options, tmp_path):
 
 def _red(inside):
     return np.stack([inside * 255, 0 * inside, 0 * inside], axis=-1)
+
+
+@pytest.mark.parametrize("known", [{"plane": "coronal"}, {"neighbours": True}])
+def test_a_volume_is_read_as_the_head_was_trained_and_where_the_sentence_is_about(known, options, tmp_path):
+    add_facts(tmp_path / "model.pt", **known)
+    rng, mask = np.random.default_rng(0), np.zeros((20, 24, 28), np.uint8)
+    mask[4:12, 6:14, 8:16] = 1
+    for name, values in {"v": rng.integers(0, 255, mask.shape).astype(np.int16), "m": mask}.items():
+        nib.save(nib.Nifti1Image(values, np.diag([1.0, 1, 1, 1])), tmp_path / f"{name}.nii.gz")
+    row = "v.nii.gz,m.nii.gz,Segment the left lung.,test,8-9"
+    (tmp_path / "t.csv").write_text(f"image,mask,text,split,slices\n{row}\n")
+    reword(tmp_path / "t.csv", tmp_path / "model.pt", tmp_path / "out", **options)
+    (path,) = segment(tmp_path / "t.csv", out=tmp_path / "s", checkpoint=str(tmp_path / "model.pt"), **options)
+    found, axis = np.asarray(nib.load(path).dataobj) > 0, 1 if "plane" in known else 2
+    truth = np.zeros_like(found)
+    kept = [slice(None)] * 3
+    kept[axis] = slice(8, 10)
+    truth[tuple(kept)] = mask[tuple(kept)] > 0
+    own = float(rows(tmp_path / "out" / "reworded.csv")[0]["dice"])
+    assert own == pytest.approx(2 * (found & truth).sum() / (found.sum() + truth.sum()), abs=1e-6)
+    assert 0 < own < 1
 
 
 def test_captions_that_nobody_understands_are_an_error_before_any_work(options, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.metrics import compute_dice  # type: ignore[attr-defined, unused-ignore]
 from monai.networks.utils import one_hot
 from torch import Tensor
@@ -16,7 +17,7 @@ from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.apps.trained import inference_config, trained
 from textdiff_monai.data.checks import check_datalist
-from textdiff_monai.data.files import write_rows
+from textdiff_monai.data.files import check_writable, write_rows
 from textdiff_monai.data.layouts import load_datalist
 from textdiff_monai.language import kept_back
 from textdiff_monai.language.reader import read
@@ -62,24 +63,31 @@ def reword(
         DataError: listing what is wrong with the data.
         ValueError: if no caption is understood.
     """
-    used, sections = ("inferer", "device", "num_classes", "channels", "intensity_range"), kept_back.sections_of(kinds)
+    pixels, sections = (
+        ("num_classes", "channels", "intensity_range", "plane", "neighbours"),
+        kept_back.sections_of(kinds),
+    )
+    used = ("inferer", "device", *pixels)
     options = overrides(options, [inference_config()], reword, ("network", *used)) | {"checkpoint": str(checkpoint)}
     items = load_datalist(dataset_dir, split, columns)
-    network, infer, device, classes, channels, window = trained(used, options)
-    check_datalist(items, classes, require=[split], mask_colours=mask_colours)
+    check_writable(out)
+    network, infer, device, *values = trained(used, options)
+    loaded = dict(zip(pixels, values, strict=True))
+    classes = loaded["num_classes"]
+    check_datalist(items, classes, require=[split], mask_colours=mask_colours, plane=loaded["plane"])
     asked = questions(items, sections, repeats, seed)
     if len(asked) == len(items):
         raise ValueError(f"{dataset_dir}: no caption of {split} is understood, such as that of {items[0]['image']}")
-    prepare = preprocessing(num_classes=classes, mask_colours=mask_colours, channels=channels, intensity_range=window)
+    prepare = preprocessing(mask_colours=mask_colours, **loaded)
     rows = []
     for item, mine in tqdm(_by_item(items, asked), desc="reworded", unit="image"):
         seen = prepare(dict(item))
         image, label = seen["image"].as_tensor()[None].to(device), seen["label"].as_tensor()[None]
+        image = MetaTensor(image, meta={"slices": [str(item.get("slices") or "")]})
         for question in mine:
             with torch.no_grad():
-                got = infer(image, network, text=[question["text"]]).argmax(1, keepdim=True).cpu()
+                got = infer(image, network, text=[question["text"]]).as_tensor().argmax(1, keepdim=True).cpu()
             rows.append(question | {"dice": _dice(got, label * question["present"], classes)})
-    Path(out).mkdir(parents=True, exist_ok=True)
     write_rows(Path(out) / "reworded.csv", rows)
     table = summary(rows)
     write_rows(Path(out) / "kinds.csv", table)
