@@ -17,6 +17,7 @@ _MODULES = {
     "data.masks": ["class_indices"],
     "data.problems": ["DataError"],
     "data.readers": ["open_scan", "read_picture"],
+    "data.runs": ["file_hash"],
     "data.sampling": ["even_sampler"],
     "data.slices": ["has_volumes", "slices_of"],
     "engines.calibration": ["Calibrate", "CalibrationReport", "ExpectedDice"],

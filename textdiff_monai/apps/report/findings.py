@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ FIGURES = {
     "slice_dice": "Dice of volumes, mean over their slices",
     "surface_distance_mm": "distance of the surfaces, in millimetres: less is better",
 }
+_WEIGHTS = "checkpoint_sha256"  # of metrics.json
 COUNTS = {"empty_targets": "targets that are not there", "false_alarms": "of these, with something marked all the same"}
 # Other evaluations that may lie beside the split's, by their folder's ending.
 READINGS = {
@@ -53,6 +55,13 @@ def findings_of(run: Path, split: str) -> dict[str, Any]:
     metrics, cases = _evaluation(run / split), read_rows(run / split / "cases.csv")
     others = {name: read_rows(run / f"{split}_{ending}" / "cases.csv") for ending, name in READINGS.items()}
     others = {name: rows for name, rows in others.items() if [r["id"] for r in rows] == [c["id"] for c in cases]}
+    for ending, name in READINGS.items():
+        place = run / f"{split}_{ending}"
+        if name in others and _evaluation(place).get(_WEIGHTS) != metrics.get(_WEIGHTS):
+            warnings.warn(
+                f"{place}: was measured with other weights than {run / split}; evaluate it again", stacklevel=3
+            )
+            del others[name]
     images = [case["image"] or case["id"] for case in cases]
     dice = _column(cases, "mean_dice")
     readings = [_reading("with its sentence", metrics, dice)]
@@ -63,6 +72,8 @@ def findings_of(run: Path, split: str) -> dict[str, Any]:
     checkpoint = next(
         (path for path in (Path(metrics.get("checkpoint", "")), run / "model.pt") if path.is_file()), None
     )
+    if checkpoint and metrics.get(_WEIGHTS, file_hash(checkpoint)) != file_hash(checkpoint):
+        warnings.warn(f"{checkpoint}: is another than {run / split} was measured with; evaluate again", stacklevel=3)
     recipe = dict(read_recipe(checkpoint)) if checkpoint else {}
     pictures, columns = list[str](), [name for name in _told(metrics) if cases and name in cases[0]]
     rows, words = [], _words(run / split)
