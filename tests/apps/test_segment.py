@@ -192,6 +192,16 @@ def test_a_folder_is_segmented_whole(options, tmp_path):
     assert len(segment(str(tmp_path / "in"), out=str(tmp_path / "out"), **options)) == 2
 
 
+def test_results_below_the_images_are_none_of_them(options, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    picture(tmp_path / "in" / "a.png")
+    monkeypatch.chdir(tmp_path / "in")
+    assert len(segment(".", "left lung", **options)) == 1  # into the folder segmented
+    assert len(segment(".", "right lung", **options)) == 1
+    with pytest.raises(ValueError, match=r"in: has the images, .* choose another out"):
+        segment(".", "left lung", tmp_path / "in", **options)
+
+
 def test_a_checkpoint_of_another_network_is_refused_before_any_work(options, tmp_path):
     image = picture(tmp_path / "case.png")
     with pytest.raises(ValueError, match=r"model.pt was trained.* steps \[50\] there, \[60\] here"):

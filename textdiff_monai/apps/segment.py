@@ -75,10 +75,12 @@ def segment(
 
     Raises:
         UsageError: for options that inference.json does not have, or uses elsewhere.
-        ValueError: for options that the checkpoint was not trained with, before any work; for files that could not be
-            read, when all others are through.
+        ValueError: for options that the checkpoint was not trained with, and results among the images, before any work;
+            for files that could not be read, when all others are through.
     """
     options = overrides(options, [inference_config()], segment, ("network", *NODES))
+    if Path(source).is_dir() and Path(out).is_dir() and Path(source).samefile(out):
+        raise ValueError(f"{out}: has the images, and the next run would read the table of results; choose another out")
     items = [{"slices": slices, **item} for item in load_images(source, texts or text, columns=columns)]
     head = Segmenter(options, window, read_regions(regions) if regions else (), words)
     if (silent := sum(not item["text"] for item in items)) and head.nodes["trained"].get("words") and not regions:

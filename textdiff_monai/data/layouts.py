@@ -13,6 +13,7 @@ from textdiff_monai.data.items import SPLIT_NAMES, SPLITS, images_to_read, label
 from textdiff_monai.data.lvit import is_lvit, lvit_rows
 from textdiff_monai.data.names import files_in, is_dicom, is_picture, series_of
 from textdiff_monai.data.problems import DataError, listed
+from textdiff_monai.data.results import is_results
 from textdiff_monai.data.tables import TABLES, Row, read_table, tables_in
 
 _COLUMNS = ("image", "mask", "text", "split")
@@ -71,9 +72,9 @@ def load_images(
     """Images to segment, with their sentences, or to learn from; no masks are needed.
 
     Args:
-        source: an image or a volume, a folder of them (and folders, linked ones too), where DICOM series are taken
-            together, a table with the column ``image`` and, if wanted, ``text``, or a dataset as :func:`load_datalist`
-            takes it.
+        source: an image or a volume, a folder of them (and folders, linked ones too, but those of results), where DICOM
+            series are taken together, a table with the column ``image`` and, if wanted, ``text``, or a dataset as
+            :func:`load_datalist` takes it.
         text: the sentence, or several, for every image that has none of its own.
         split: of a source that has splits, return only this one.
         columns: as in :func:`load_datalist`.
@@ -91,7 +92,7 @@ def load_images(
     if series_of(root)[1] or (root.is_file() and (is_picture(root) or is_dicom(root))):
         rows = [Row(str(root), Path(), {"image": str(root)})]
     elif root.is_dir() and not _has_layout(root):
-        rows = [Row(path, Path(), {"image": path}) for path in scans_in(files_in(root))]
+        rows = [Row(path, Path(), {"image": path}) for path in scans_in(files_in(root, is_results))]
     else:
         rows = _rows(root, ("image",), problems, columns)
     items = images_to_read(rows, problems)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 NIFTI = (".nii.gz", ".nii")
@@ -65,12 +65,17 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def files_in(folder: Path) -> list[Path]:
-    """Every file below a folder, by name; linked folders are followed, each once, and hidden ones left out."""
-    return sorted(_walk(folder, set()))
+def files_in(folder: Path, skip: Callable[[Path], bool]) -> list[Path]:
+    """Every file below a folder, by name; linked folders are followed, each once, and hidden ones left out.
+
+    Args:
+        folder: to look through.
+        skip: which of the folders in it are left out, too.
+    """
+    return sorted(_walk(folder, skip, set()))
 
 
-def _walk(folder: Path, entered: set[str]) -> Iterator[Path]:
+def _walk(folder: Path, skip: Callable[[Path], bool], entered: set[str]) -> Iterator[Path]:
     real = os.path.realpath(folder)
     if real in entered:  # a link to where we have been
         return
@@ -78,5 +83,5 @@ def _walk(folder: Path, entered: set[str]) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if not path.is_dir():
             yield path
-        elif not path.name.startswith("."):
-            yield from _walk(path, entered)
+        elif not path.name.startswith(".") and not skip(path):
+            yield from _walk(path, skip, entered)

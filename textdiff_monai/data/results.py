@@ -28,10 +28,17 @@ COLUMNS = (
     *("pixels", "area_mm2", "volume_ml", "components", "mean_probability", "highest_probability", "mean_disagreement"),
     *("seconds", "doubt"),
 )
+_TABLE = "results.csv"
 _FILES = ("mask", "probability", "disagreement", "overlay", "outlines", "words")
 _RESULT = re.compile(
     r"(.+)_(?:mask|probability|disagreement|overlay|words)\.(?:png|csv|nii\.gz|dcm|geojson|ome\.tif)", re.DOTALL
 )
+
+
+def is_results(folder: Path) -> bool:
+    """Whether a folder is one that :class:`Results` has written into."""
+    table = folder / _TABLE
+    return table.is_file() and table.read_bytes().startswith(",".join(COLUMNS).encode())
 
 
 class Results:
@@ -64,10 +71,10 @@ class Results:
         class_names: Sequence[str] = ("background", "target"),
     ) -> None:
         self.folder, self.output_type, self.pictures = Path(folder), output_type, pictures
-        self.table, self.masks, self.class_names = self.folder / "results.csv", list[Path](), tuple(class_names)
+        self.table, self.masks, self.class_names = self.folder / _TABLE, list[Path](), tuple(class_names)
         writer_for(Origin(Path()), output_type)
         check_writable(self.folder)
-        if self.table.exists() and not self.table.read_bytes().startswith(",".join(COLUMNS).encode()):
+        if self.table.exists() and not is_results(self.folder):
             raise ValueError(f"{self.table}: is no table of results; remove it or choose another folder")
         rows = read_rows(self.table)
         self._rows = {row["id"]: row for row in rows}
