@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from pathlib import Path
 
@@ -51,6 +52,18 @@ def test_one_image_with_two_sentences_gets_two_masks(options, tmp_path):
     assert (first.name, second.name) == ("case_mask.png", "case_2_mask.png")
     probabilities = [np.asarray(Image.open(tmp_path / "out" / f"case{n}_probability.png")) for n in ("", "_2")]
     assert not np.array_equal(*probabilities)
+
+
+def test_options_that_would_be_forgotten_are_refused(options, tmp_path):
+    image = picture(tmp_path / "case.png")
+    with pytest.raises(ValueError, match="--text and --texts: one sentence"):
+        segment(image, "left lung", tmp_path / "out", texts=["right lung"], **options)
+    assert not (tmp_path / "out").exists()
+    region = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]]]}
+    feature = {"type": "Feature", "geometry": region, "properties": {}}
+    (tmp_path / "r.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    with pytest.raises(ValueError, match=r"case.png: regions are of slides, and this is none"):
+        segment(image, "left lung", tmp_path / "out", regions=tmp_path / "r.geojson", preview=True, **options)
 
 
 LPS = np.diag([-0.5, -0.25, 2.0, 1])

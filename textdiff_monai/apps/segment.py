@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
+from textdiff_monai.apps.options import UsageError
 from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.apps.segmenter import NODES, Segmenter
 from textdiff_monai.apps.trained import inference_config
@@ -74,11 +75,13 @@ def segment(
         The masks' paths.
 
     Raises:
-        UsageError: for options that inference.json does not have, or uses elsewhere.
+        UsageError: for options that inference.json does not have, or uses elsewhere, or that contradict each other.
         ValueError: for options that the checkpoint was not trained with, and results among the images, before any work;
             for files that could not be read, when all others are through.
     """
     options = overrides(options, [inference_config()], segment, ("network", *NODES))
+    if text and texts:
+        raise UsageError("--text and --texts: one sentence for every image, or several; give one of the two")
     if Path(source).is_dir() and Path(out).is_dir() and Path(source).samefile(out):
         raise ValueError(f"{out}: has the images, and the next run would read the table of results; choose another out")
     items = [{"slices": slices, **item} for item in load_images(source, texts or text, columns=columns)]
@@ -102,6 +105,8 @@ def segment(
                 if isinstance(scan, Slide) and left:
                     head.slide(left, scan, results)
                     bar.update(len(left))
+                elif left and regions:
+                    raise ValueError("regions are of slides, and this is none; leave out --regions")
                 elif left:
                     head.image(left, results, bar.update)
             except Exception as error:  # whatever one file does, the others go on
