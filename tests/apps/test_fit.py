@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from textdiff_monai import DataError, bundle_root
+from textdiff_monai.apps.choices import Choice
 from textdiff_monai.apps.fit import fit
-from textdiff_monai.data.files import read_rows
+from textdiff_monai.apps.trials import Trials
+from textdiff_monai.data.files import read_rows, write_rows
 
 
 @pytest.fixture
@@ -90,6 +92,20 @@ def test_trials_that_were_made_are_not_made_again(options, data_folder, tmp_path
         (tmp_path / "run" / name).unlink()
     fit(data_folder, tmp_path / "run", minutes=0.5, **options)
     assert read_rows(tmp_path / "run" / "trials" / "trials.csv")[: len(before)] == before
+
+
+def test_trials_of_paths_that_are_alike_or_long_have_their_own_cases(tmp_path):
+    names = ["backbone /unet-1", "backbone /unet_1", "backbone " + "/folder" * 60]
+    trials = Trials(tmp_path, [], {})
+    trials.tables = [tmp_path / "fold_0" / "text.csv"]
+    trials._try = lambda name, fold, options, epochs: _tried(trials._place(name, fold), name)
+    assert trials.run({name: Choice({}, "") for name in names}, 60) == names
+    assert [trials.cases(name) for name in names] == [[{"case": name}] for name in names]
+
+
+def _tried(place, name):
+    write_rows(place / "cases.csv", [{"case": name}])
+    return {"candidate": name, "fold": 0, "epochs": 2, "steps": 4, "seconds": 0.1, "step": 0.01}
 
 
 def test_what_cannot_be_fitted_is_refused_before_any_work(options, data_folder, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -93,7 +94,7 @@ def _train(options: dict[str, Any]) -> None:
     command += ["--config_file", *config_files()]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
-    print(" ".join(command), flush=True)
+    print(shlex.join(command), flush=True)
     subprocess.run(command, check=True)
 
 
@@ -118,10 +119,11 @@ def _tell(root: Path, task: Task, summary: dict[str, float]) -> None:
     print("\nDice on the test items, mean over items (1 is perfect):")
     for name, meaning in _MEANING.items():
         print(f"  {summary[name]:.3f}  {meaning}")
+    ask = ["textdiff", "segment", f"{task.data}/images", "--text", task.question]
+    ask += ["--checkpoint", f"{root}/model.pt", "--out", f"{root}/segmented"]
     print(
         "\nThe sentence decides if the first figure is far above the next three, and the fifth close to it.\n"
         f"Everything is in {root}: open report.html, or story.png; cases.csv has every item, summary.json these\n"
         f"figures, model.pt the trained head ({summary['seconds']:.0f} s). Ask it yourself:\n"
-        f'  textdiff segment {task.data}/images --text "{task.question}" '
-        f"--checkpoint {root}/model.pt --out {root}/segmented"
+        f"  {shlex.join(ask)}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,10 @@ class Trials:
         return row | {"mean_dice": evaluator.state.metrics["mean_dice"]}
 
     def _place(self, name: str, fold: int) -> Path:
-        return self.folder / f"{re.sub(r'[^0-9A-Za-z]+', '_', name)}_{fold}"
+        """A name may be a path: of these too no two have one folder, and none is too long for one."""
+        plain = re.sub(r"[^0-9A-Za-z]+", "_", name)
+        told = plain if plain == name.replace(" ", "_") else f"{plain[-40:]}_{zlib.crc32(name.encode()):08x}"
+        return self.folder / f"{told}_{fold}"
 
     def _found(self, name: str, fold: int) -> Mapping[str, str] | None:
         return next((row for row in self.rows if (row["candidate"], int(row["fold"])) == (name, fold)), None)
