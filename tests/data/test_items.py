@@ -74,7 +74,9 @@ def test_rows_without_a_sentence_are_said(tmp_path):
 
 def test_further_columns_travel_with_the_item_and_never_take_the_place_of_its_own(tmp_path):
     save_pairs(tmp_path)
-    folder = save_csv(tmp_path, "a.png,a.png,left,train,disc,7,x", header="image,mask,text,split,Target,label,id")
+    folder = save_csv(
+        tmp_path, "a.png,a.png,left,train,disc,7,x,3", header="image,mask,text,split,Target,label,id,slice"
+    )
     (item,) = load_datalist(folder)
     assert item == {
         "image": str(tmp_path / "images" / "a.png"),

@@ -18,7 +18,7 @@ SPLIT_NAMES = {**{split: split for split in SPLITS}, "valid": "val", "validation
 SPLIT_NAMES |= {"training": "train", "testing": "test"}
 _LONGEST = 200  # bytes of a name, of 255 that file systems allow: results add to it
 _PATIENT = ("patient", "patient_id", "subject", "subject_id")
-_KEYS = ("image", "label", "text", "id", "split", "mask")
+_KEYS = ("image", "label", "text", "id", "split", "mask", "slice")  # which items have of their own
 
 
 def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, str]]:
