@@ -39,6 +39,11 @@ def test_paths_are_those_that_monai_reads(folder):
         assert {item[key] for item in items[:2]} == {str(folder / item[key]) for item in theirs}
 
 
+def test_what_only_some_entries_say_is_empty_of_the_others(folder):
+    save_list(folder, training=[entry("b") | {"patient": 7}, entry("a")])
+    assert [item["patient"] for item in load_datalist(folder)] == ["", "7"]
+
+
 def test_images_without_a_mask_are_for_segmenting(folder):
     save_list(folder, training=[entry("a")], test=["images/b.png", {"image": "images/c.png"}])
     with pytest.warns(UserWarning, match="and are left out|have no text") as told:

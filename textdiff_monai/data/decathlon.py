@@ -24,6 +24,7 @@ def data_list_rows(file: Path, problems: list[str], columns: Mapping[str, str] |
 
     Paths are relative to the file's folder, as :func:`monai.data.load_decathlon_datalist` reads them. An entry that is
     a path alone (as in the Decathlon's test lists) is an image without a mask. Entries without a text are warned of.
+    What only some entries have is "" of the others.
 
     Args:
         file: the data list.
@@ -56,4 +57,5 @@ def data_list_rows(file: Path, problems: list[str], columns: Mapping[str, str] |
             silent += [] if read["text"] else [where]
     if silent:
         warnings.warn(f"{file}: {len(silent)} entries have no text: {listed(silent)}", stacklevel=4)
-    return rows
+    every = {name: "" for row in rows for name in row.cells}  # a batch has the same fields of all its items
+    return [row._replace(cells=every | row.cells) for row in rows]
