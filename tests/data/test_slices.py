@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from made import save_csv, save_image, save_mask
+from monai.data import list_data_collate
 
 from textdiff_monai import DataError, check_datalist, load_datalist, open_scan, preprocessing, slices_of
 
@@ -47,6 +48,11 @@ def test_each_slice_is_an_item_with_its_part_of_the_mask(data):
         assert seen["image"].shape == (3, 4, 5)
         own = mask[..., item["slice"]].T
         np.testing.assert_array_equal(seen["label"][0], own == 1 if item["text"] == "one" else own > 0)
+
+
+def test_slices_and_pictures_make_one_batch(data):
+    picture, *slices = map(preprocessing(resize=8), slices_of(data[0]))
+    assert list_data_collate([*slices, picture])["image"].shape == (10, 3, 8, 8)
 
 
 def test_a_whole_volume_has_its_slices_last_and_one_window_for_all(data):

@@ -11,6 +11,7 @@ from monai.config import KeysCollection
 from monai.transforms import (
     CastToTyped,
     Compose,
+    DeleteItemsd,
     EnsureChannelFirstd,
     Identityd,
     MapTransform,
@@ -51,7 +52,7 @@ def loading(
     if "label" in keys:  # before the image, whose file says where the mask's slices lie
         chain += [LoadPictured("label", MaskReader(num_classes, mask_colours, plane)), EnsureChannelFirstd("label")]
     chain += [LoadPictured("image", PictureReader(plane, neighbours)), EnsureChannelFirstd("image")]
-    return [*chain, ToInputd("image", channels, intensity_range)]
+    return [*chain, DeleteItemsd("slice"), ToInputd("image", channels, intensity_range)]  # pictures beside have none
 
 
 def preprocessing(
