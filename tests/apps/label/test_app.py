@@ -226,12 +226,31 @@ def test_prompts_that_are_no_strings(ours, stock, prompt):
         ('{"image": null}', "rgb", 404),
         ("{\"device\": \"$__import__('pathlib').Path('EVALUATED').touch()\"}", "rgb", 422),
         ("{}", "nowhere", 404),
+        (json.dumps({"image": str(LUNGS / "images" / f"{FILM}.jpg")}), "rgb", 404),  # which is none of the studies
+        ('{"save_label": true, "label_tag": "../../../outside"}', "rgb", 422),
+        ('{"save_label": true, "label_tag": ["final"]}', "rgb", 422),
     ],
 )
 def test_other_mistakes_in_a_request_are_told(ours, params, image, status):
     answer = ours.infer(image, params=params)
     assert (answer.status_code, "expected" in answer.text or "there is no" in answer.text) == (status, True)
     assert not list(ours.folder.rglob("EVALUATED"))
+    assert not list(ours.folder.rglob("outside"))
+
+
+@pytest.mark.parametrize("names", [{"image": "rgb", "tag": "../../../outside"}, {"image": "../outside", "tag": "a"}])
+def test_what_is_saved_stays_among_the_studies(ours, names):
+    requests, image = pytest.importorskip("requests"), (ours.folder / "studies" / "rgb.png").read_bytes()
+    label = {"label": ("mask.png", image), "params": (None, "{}")}
+    assert requests.put(f"{ours.url}/datastore/label", params=names, files=label).status_code in (404, 422)
+    sent, name = {"file": ("x.png", image), "params": (None, "{}")}, {"image": "../outside"}
+    assert requests.put(f"{ours.url}/datastore/image", params=name, files=sent).status_code == 422
+    assert not list(ours.folder.rglob("outside*"))
+
+
+def test_an_image_of_the_studies_is_not_taken_for_a_file_of_the_working_directory(ours):
+    (ours.folder / "gray").mkdir(exist_ok=True)
+    assert read(ours.infer("gray", LEFT), ".png")[0].shape == (HEIGHT, WIDTH)
 
 
 def test_requests_at_once_each_get_their_own_answer(server):

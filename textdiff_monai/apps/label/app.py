@@ -6,8 +6,9 @@ import copy
 import json
 import logging
 import os
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,12 @@ class App(MONAILabelApp):
         dicom.nifti_to_dicom_seg = SegmentWriter(nifti_to_dicom_seg, names, "SEMIAUTOMATIC")
         dicom.dicom_to_nifti = SegmentReader(dicom_to_nifti)
 
+    def init_datastore(self) -> Any:
+        store = super().init_datastore()
+        for name in ("add_image", "save_label"):
+            setattr(store, name, _of_plain_names(getattr(store, name)))
+        return store
+
     def init_infers(self) -> dict[str, Any]:
         return {path.name: TextInferTask(str(path), self.conf) for path in self.bundles}
 
@@ -169,7 +176,7 @@ class App(MONAILabelApp):
     def infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
         """As in the stock app, but what the client got wrong is a 4xx that says so."""
         expectations = {"text": "one sentence, as a string", "slices": 'a string such as "10-20"'}
-        for name in ("text", "slices", "model", "image", "device"):
+        for name in ("text", "slices", "model", "image", "device", "label_tag"):
             if not isinstance(request.get(name, ""), str | None):
                 expected = expectations.get(name, "a string")
                 raise HTTPException(422, f"{name}: expected {expected}, got a {type(request[name]).__name__}")
@@ -180,16 +187,38 @@ class App(MONAILabelApp):
             raise HTTPException(
                 422, f"device: expected one of {', '.join(device_list())}"
             )  # which goes into the configuration
-        if not image or not (os.path.exists(image) or _is_there(image, datastore or self._datastore)):
+        store = datastore or self._datastore
+        if not image or not (self._is_given(image) or _is_there(image, store)):
             raise HTTPException(404, f"image: there is no {(image or '')[:100]!r} in the studies")
+        if os.path.exists(image) and not self._is_given(image):  # something of that name where the server was started
+            request = request | {"image": store.get_image_uri(image)}
         _logger.info(f"Infer: {request['model']} on {image} with {len(text or '')} characters of text")
         try:
             return super().infer(request, datastore)
         except (ValueError, MONAILabelException) as error:
             raise HTTPException(422, str(error)) from error
 
+    def _is_given(self, image: str) -> bool:
+        """Whether it is the path of what a client may see: of the studies, or of what was sent."""
+        sent = [self._sessions.store_path] if self._sessions else []
+        folders = map(os.path.realpath, [self.studies, tempfile.gettempdir(), *sent])
+        path = Path(os.path.realpath(image))
+        return os.path.isabs(image) and path.exists() and any(path.is_relative_to(folder) for folder in folders)
+
     def _download_dcmqi_tools(self) -> None:
         """Never: the server contacts nothing but its studies, and dcmqi is installed with it."""
+
+
+def _of_plain_names(save: Callable[..., str]) -> Callable[..., str]:
+    """A datastore's method that saves, for names alone: MONAI Label makes paths of clients' images and tags."""
+
+    def checked(image: str | None, file: str, *others: Any) -> str:
+        for name in (image, *others):
+            if isinstance(name, str) and (set(name) & {"/", "\\", "\0"} or name in (".", "..")):
+                raise HTTPException(422, f"{name[:100]!r}: expected a name of an image or a tag, got a path")
+        return save(image, file, *others)
+
+    return checked
 
 
 def _is_there(image: str, datastore: Any) -> bool:
