@@ -63,6 +63,9 @@ def test_the_best_model_is_kept_and_known_when_training_goes_on(tmp_path):
     later.load_state_dict(handler.state_dict())
     assert [evaluate(later, score, weight) for score, weight in ((0.3, 4), (0.6, 5))] == [2, 5]
     assert [path.name for path in handler.path.parent.iterdir()] == ["model.pt"]
+    elsewhere = BestModel(str(tmp_path / "others" / "model.pt"), nn.Linear(2, 1))
+    elsewhere.load_state_dict(handler.state_dict())
+    assert evaluate(elsewhere, 0.1, 6) == 6  # of what there is, the best
 
 
 def saved_epoch(path):

@@ -122,7 +122,8 @@ class BestModel:
         return {"score": self.score}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        self.score = state["score"]
+        """Of the score alone; where its file is gone, the next model is the best that there is."""
+        self.score = state["score"] if self.path.exists() else -math.inf
 
 
 class LastModel:
