@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,9 @@ from monailabel.utils.others.generic import device_list, name_to_device
 
 from textdiff_monai import __version__
 from textdiff_monai.apps.label.annotations import annotated_rows, submitted_masks
+from textdiff_monai.apps.label.clients import JsonObject, of_plain_names
 from textdiff_monai.apps.label.segments import SegmentReader, SegmentWriter
 from textdiff_monai.data.files import exchange, write_rows
-from textdiff_monai.language.reader import target_of
 from textdiff_monai.networks.recipe import read_recipe
 
 _logger = logging.getLogger(__name__)
@@ -139,7 +138,7 @@ class App(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         for name in _TALKATIVE:
             logging.getLogger(f"monailabel.{name}").addFilter(_discreet)
-        endpoint.json = _JsonObject
+        endpoint.json = JsonObject
         self.bundles = sorted(path.parent for path in (Path(app_dir) / "model").glob("*/configs"))
         super().__init__(
             app_dir=app_dir,
@@ -157,7 +156,7 @@ class App(MONAILabelApp):
     def init_datastore(self) -> Any:
         store = super().init_datastore()
         for name in ("add_image", "save_label"):
-            setattr(store, name, _of_plain_names(getattr(store, name)))
+            setattr(store, name, of_plain_names(getattr(store, name)))
         return store
 
     def init_infers(self) -> dict[str, Any]:
@@ -209,18 +208,6 @@ class App(MONAILabelApp):
         """Never: the server contacts nothing but its studies, and dcmqi is installed with it."""
 
 
-def _of_plain_names(save: Callable[..., str]) -> Callable[..., str]:
-    """A datastore's method that saves, for names alone: MONAI Label makes paths of clients' images and tags."""
-
-    def checked(image: str | None, file: str, *others: Any) -> str:
-        for name in (image, *others):
-            if isinstance(name, str) and (set(name) & {"/", "\\", "\0"} or name in (".", "..")):
-                raise HTTPException(422, f"{name[:100]!r}: expected a name of an image or a tag, got a path")
-        return save(image, file, *others)
-
-    return checked
-
-
 def _is_there(image: str, datastore: Any) -> bool:
     try:
         return bool(datastore.get_image_uri(image))
@@ -229,27 +216,6 @@ def _is_there(image: str, datastore: Any) -> bool:
     except requests.HTTPError as error:
         fix = "ask whoever runs it; Orthanc needs its plugin orthanc-gdcm for compressed pixels"
         raise HTTPException(502, f"the archive did not give the series; {fix}") from error
-
-
-class _JsonObject:
-    """Stands in for ``json`` where the server reads ``params``: what is no JSON object is a 422 there, not a 500.
-
-    A DICOM SEG is named by the sentence's target, unless ``label_info`` says how.
-    """
-
-    dumps = staticmethod(json.dumps)
-
-    @staticmethod
-    def loads(params: str) -> dict[str, Any]:
-        try:
-            read = json.loads(params)
-        except (ValueError, RecursionError) as error:
-            raise HTTPException(422, f"params: expected a JSON object; {error}") from error
-        if not isinstance(read, dict):
-            raise HTTPException(422, f"params: expected a JSON object, got {params[:20]!r}")
-        if read.get("label_info") is None:
-            read["label_info"] = [{"target": target_of(read["text"])}] if isinstance(read.get("text"), str) else []
-        return read
 
 
 def _discreet(record: logging.LogRecord) -> bool:
