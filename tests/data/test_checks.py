@@ -63,6 +63,14 @@ def test_image_in_two_splits_is_found_by_content(item: dict[str, str], tmp_path:
     assert "by its content in train" in problems_of_checking([item, {**copy, "split": "val"}])[0]
 
 
+def test_empty_pictures_are_not_taken_for_one(tmp_path: Path) -> None:
+    items = [{"image": str(tmp_path / f"{split}.png"), "split": split} for split in ("train", "val")]
+    for each in items:
+        Image.new("RGB", (8, 8), "white").save(each["image"])
+    with pytest.warns(UserWarning, match="2 images have one value everywhere"):
+        check_datalist(items, progress=False)
+
+
 def test_name_in_two_splits_is_an_error_in_the_lvit_layout_only(tmp_path: Path) -> None:
     save_lvit(tmp_path / "lvit", "Train", ["a"])
     save_lvit(tmp_path / "lvit", "Test", ["a"])

@@ -160,8 +160,9 @@ def _check_image(
     scan, image = _read(path, "image", found.problems, partial(open_scan, path, plane))
     if image is not None:
         pixels = np.ascontiguousarray(image.pixels)
-        found.keys["content"] = f"{pixels.shape} {pixels.dtype} {hashlib.sha256(pixels.data).hexdigest()}"
         found.even = bool((pixels == pixels.flat[0]).all())
+        if not found.even:  # nothing is known of one empty picture by another
+            found.keys["content"] = f"{pixels.shape} {pixels.dtype} {hashlib.sha256(pixels.data).hexdigest()}"
         found.identity = image.space is not None and image.space.known and np.array_equal(image.space.affine, np.eye(4))
         found.problems += _slices_problems(items, len(scan or ()), path)
     for label, value in dict.fromkeys((str(item.get("label") or ""), str(item.get("value") or "")) for item in items):
