@@ -167,6 +167,15 @@ def test_bad_input_is_a_message_not_a_traceback(textdiff, tmp_path):
     assert "Traceback" not in printed
 
 
+def test_a_job_that_is_stopped_ends_without_a_traceback(textdiff, monkeypatch):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("textdiff_monai.apps.cli._function", lambda verb: stop)
+    code, printed = textdiff("check")
+    assert (code, printed.split()) == (130, ["stopped"])
+
+
 def test_check_counts_the_images(textdiff, data_folder):
     code, printed = textdiff("check", data_folder)
     assert code == 0
@@ -195,6 +204,9 @@ def test_the_text_encoder_and_samples_are_made(textdiff, tmp_path, unet_folder, 
     assert "nowhere: expected a folder with a BERT" in str(code)
     assert textdiff("pretrain-text", tmp_path / "bert", "--start", bert_folder, "--steps", 1)[0] == 0
     assert json.loads((tmp_path / "bert" / "config.json").read_text())["model_type"] == "bert"
+    for taken in (tmp_path / "bert", bert_folder):  # what is through, and what it would begin with
+        code, _ = textdiff("pretrain-text", taken, "--start", bert_folder, "--steps", 1)
+        assert "holds no training that was stopped; choose a new folder" in str(code)
     assert textdiff("samples", unet_folder, tmp_path / "s.png", "--count", 1, "--steps", 1)[0] == 0
     assert (tmp_path / "s.png").stat().st_size > 100
 

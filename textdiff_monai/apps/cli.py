@@ -43,7 +43,8 @@ VERBS = {
 
 
 def main() -> None:
-    """Entry point: 0 when the job is done, 1 with a message on bad input, 2 on a command line that is not understood.
+    """Entry point: 0 when the job is done, 1 with a message on bad input, 2 on a command line that is not understood,
+    130 when it is stopped by Ctrl-C.
 
     A path that a verb returns is printed.
     """
@@ -68,6 +69,9 @@ def main() -> None:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         first = cause(error)
         if not isinstance(first, (OSError, ValueError, ModuleNotFoundError)):

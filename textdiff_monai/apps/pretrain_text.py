@@ -18,8 +18,13 @@ def pretrain_text(folder: str | Path, start: str | Path, steps: int = 3000, seed
 
     Raises:
         FileNotFoundError: if there is no encoder in `start`.
+        FileExistsError: for a folder that holds something else than a training that was stopped.
+        ValueError: for one with other steps, or another seed.
     """
     if not (Path(start) / "config.json").exists():
         raise FileNotFoundError(f"{start}: expected a folder with a BERT (config.json, model.safetensors, tokenizer)")
+    target = Path(folder)
+    if target.exists() and any(target.iterdir()) and not any(target.glob("training.*")):
+        raise FileExistsError(f"{folder} holds no training that was stopped; choose a new folder")
     train_text_encoder(start, folder, steps=steps, seed=seed)
     return Path(folder)

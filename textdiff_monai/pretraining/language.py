@@ -80,7 +80,8 @@ def train_text_encoder(
     )
     schedule = get_linear_schedule_with_warmup(optimizer, max(1, steps // 20), steps)
     parts = {"model": model, "readout": readout, "optimizer": optimizer, "schedule": schedule}
-    done, spent = _resume(folder / "training.pt", parts, rng)
+    options = {"steps": steps, "seed": seed, "batch_size": batch_size, "general_size": general_size}
+    done, spent = _resume(folder / "training.pt", parts, rng, options)
     losses: list[float] = []
     batches: list[list[tuple[str, Meaning]]] = []
     bar = tqdm(range(done, steps), initial=done, total=steps, desc="text encoder", disable=not progress, mininterval=10)
@@ -106,7 +107,7 @@ def train_text_encoder(
         losses.append(loss.item())
         bar.set_postfix(meaning=f"{meaning.item():.3f}", kept=f"{stay.item():.3f}", refresh=False)
         if (step + 1) % _SAVE == 0 and step + 1 < steps:
-            _keep(folder / "training.pt", parts, rng, step + 1, spent + time.process_time())
+            _keep(folder / "training.pt", parts, rng, options, step + 1, spent + time.process_time())
     measured = figures(lambda texts: _answer(model, tokenizer, readout, texts), texts=held_out)
     measured |= knowledge(partial(embed, model, tokenizer), partial(embed, original, original_tokenizer))
     made = {
@@ -172,18 +173,24 @@ def _answer(
     return torch.cat(answers)
 
 
-def _keep(path: Path, parts: dict[str, Any], rng: np.random.Generator, step: int, seconds: float) -> None:
+def _keep(
+    path: Path, parts: dict[str, Any], rng: np.random.Generator, options: dict[str, int], step: int, seconds: float
+) -> None:
     state = {name: part.state_dict() for name, part in parts.items()}
     state |= {"step": step, "seconds": seconds, "rng": rng.bit_generator.state, "torch_rng": torch.get_rng_state()}
+    state["options"] = options
     torch.save(state, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
 
 
-def _resume(path: Path, parts: dict[str, Any], rng: np.random.Generator) -> tuple[int, float]:
-    """Steps and CPU seconds that were done before."""
+def _resume(path: Path, parts: dict[str, Any], rng: np.random.Generator, options: dict[str, int]) -> tuple[int, float]:
+    """Steps and CPU seconds that were done before, with the same options."""
     if not path.exists():
         return 0, 0.0
     state = torch.load(path, weights_only=True)
+    before = state["options"]
+    if other := [f"{name} {before[name]} (here {now})" for name, now in options.items() if before[name] != now]:
+        raise ValueError(f"{path} was stopped with {', '.join(other)}; go on with these, or choose another folder")
     for name, part in parts.items():
         part.load_state_dict(state[name])
     rng.bit_generator.state = state["rng"]

@@ -229,6 +229,7 @@ def test_prompts_that_are_no_strings(ours, stock, prompt):
         (json.dumps({"image": str(LUNGS / "images" / f"{FILM}.jpg")}), "rgb", 404),  # which is none of the studies
         ('{"save_label": true, "label_tag": "../../../outside"}', "rgb", 422),
         ('{"save_label": true, "label_tag": ["final"]}', "rgb", 422),
+        ('{"label_info": ["spleen"]}', "rgb", 422),
     ],
 )
 def test_other_mistakes_in_a_request_are_told(ours, params, image, status):

@@ -27,7 +27,10 @@ class JsonObject:
             raise HTTPException(422, f"params: expected a JSON object; {error}") from error
         if not isinstance(read, dict):
             raise HTTPException(422, f"params: expected a JSON object, got {params[:20]!r}")
-        if read.get("label_info") is None:
+        told = read.get("label_info")
+        if told is not None and not (isinstance(told, list) and all(isinstance(one, dict) for one in told)):
+            raise HTTPException(422, "label_info: expected a list of JSON objects")
+        if told is None:
             read["label_info"] = [{"target": target_of(read["text"])}] if isinstance(read.get("text"), str) else []
         return read
 
