@@ -183,6 +183,10 @@ def test_a_second_evaluation_is_reported_alone(tmp_path):
     first = (tmp_path / "cases.csv").read_text(), (tmp_path / "metrics.json").read_text()
     engine.run()
     assert ((tmp_path / "cases.csv").read_text(), (tmp_path / "metrics.json").read_text()) == first
+    evaluator(tmp_path, group_by="target").run()
+    (tmp_path / "words.csv").write_text("id,number,word\n")
+    engine.run()
+    assert not {"groups.csv", "words.csv"} & {path.name for path in tmp_path.iterdir()}
 
 
 def test_an_image_without_foreground_counts_one_if_none_is_found(tmp_path):

@@ -119,6 +119,8 @@ class MetricsReport:
         metrics = {name: _figure(value) for name, value in engine.state.metrics.items()} | _empty(details)
         columns = {name: [_figure(value) for value in values.nanmean(dim=1)] for name, values in details.items()}
         rows = [case | {name: column[i] for name, column in columns.items()} for i, case in enumerate(cases)]
+        for name in ("groups.csv", "words.csv"):  # of an evaluation before, which this one may not have
+            (self.folder / name).unlink(missing_ok=True)
         write_rows(self.folder / "metrics.csv", [metrics])
         write_rows(self.folder / "cases.csv", rows)
         self._write_groups(engine, rows, list(details))
