@@ -17,6 +17,7 @@ from benchmarks.measure import DTYPES, error, in_precision, machine, matrix_rate
 from benchmarks.memory import training_memory
 from benchmarks.report import plot
 from benchmarks.setting import SETTINGS, Setting, Work, write_weights
+from textdiff_monai.data.files import check_writable
 from textdiff_monai.engines.features import FeatureCache
 
 EPOCHS = 50
@@ -44,12 +45,15 @@ def benchmark(
     """
     if isinstance(config, str) and config not in SETTINGS:
         raise ValueError(f"config is {config!r}: expected one of {', '.join(SETTINGS)}")
+    path = Path(out)
+    if path.suffix == ".png":
+        raise ValueError(f"out is {out}: the plot beside the report has that ending; name the report *.json")
+    check_writable(path.parent)
     setting = SETTINGS[config] if isinstance(config, str) else config
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     report: dict[str, Any] = {"config": config if isinstance(config, str) else "own", "machine": machine(where)}
     with tempfile.TemporaryDirectory() as folder:
         report |= _report(setting, where, Path(folder), progress)
-    path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n")
     plot(report, path.with_suffix(".png"))

@@ -19,19 +19,19 @@ def items_of(count, text="The {} lung.", rows=1):
 
 
 @pytest.mark.parametrize(
-    ("longest", "share", "options"),
+    ("longest", "share", "options", "why"),
     [
-        (1024, 0.3, {"resize": 128}),
-        (1024, 0.07, {"resize": 256}),
-        (1024, 0.02, {"tile": 256}),
-        (120, 0.02, {"resize": 128}),  # there is no more to see
-        (250, 0.02, {"resize": 256}),
+        (1024, 0.3, {"resize": 128}, "38 pixels wide once images are 128 wide; at least 16 are wanted"),
+        (1024, 0.07, {"resize": 256}, "18 pixels wide once images are 256 wide; at least 16 are wanted"),
+        (1024, 0.02, {"tile": 256}, "5 pixels wide in whole images of 256; 16 are wanted, images have 1024"),
+        (120, 0.02, {"resize": 128}, "3 pixels wide once images are 128 wide; images have 120, no more"),
+        (250, 0.02, {"resize": 256}, "5 pixels wide once images are 256 wide; images have 250, no more"),
     ],
 )
-def test_small_targets_are_seen_larger_and_the_smallest_in_tiles(longest, share, options):
+def test_small_targets_are_seen_larger_and_the_smallest_in_tiles(longest, share, options, why):
     choice = framing([longest] * 3, [share] * 5)
     assert choice.options == options
-    assert str(longest) in choice.why or "are wanted" in choice.why
+    assert choice.why.endswith(why)
 
 
 def test_without_targets_the_size_stays():

@@ -104,6 +104,14 @@ def test_an_unknown_configuration_is_an_error_that_names_those_there_are(tmp_pat
         benchmark("adm", tmp_path / "report.json")
 
 
+def test_a_place_where_the_report_would_be_lost_is_an_error_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match=r"report.png: the plot beside the report has that ending"):
+        benchmark("small", tmp_path / "report.png")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="is a file; choose a folder"):
+        benchmark("small", tmp_path / "file" / "report.json")
+
+
 def test_multiply_adds_are_counted_with_a_given_place_and_in_attention_too():
     a, b, total = torch.ones(1, 2, 3), torch.ones(1, 3, 5), torch.zeros(1, 2, 5)
     assert multiply_adds(lambda: torch.bmm(a, b, out=total))[1] == 2 * 3 * 5
