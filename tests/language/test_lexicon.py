@@ -17,6 +17,11 @@ def test_facts_hold_words_and_targets_of_the_captions():
 
 def test_a_word_that_only_one_caption_has_may_be_a_name_and_is_not_kept():
     facts = captions_facts([{"text": "Mrs Quimby, left lung."}, {"text": "Mr Quux, left lung."}])
+    same = [{"image": "a", "text": "Quimby, left lung"}, {"image": "a", "text": "Quimby, right lung"}]
+    assert "quimby" not in captions_facts(same)["words"]
+    later = [{"image": name, "patient": "7", "text": f"Quimby, {name} lung"} for name in ("left", "right")]
+    assert "quimby" not in captions_facts(later)["words"]
+    assert "flurb" in captions_facts([{"image": name, "text": "the flurb"} for name in "ab"])["words"]
     assert "left" in facts["words"]
     assert not {"quimby", "quux"} & set(facts["words"])
 

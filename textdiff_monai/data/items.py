@@ -12,12 +12,12 @@ from typing import Any
 from textdiff_monai.data.names import Listings, series_of, stem_of
 from textdiff_monai.data.problems import listed, quoted
 from textdiff_monai.data.tables import Row
+from textdiff_monai.language.lexicon import PATIENT
 
 SPLITS = {"train": "Train_Folder", "val": "Val_Folder", "test": "Test_Folder"}
 SPLIT_NAMES = {**{split: split for split in SPLITS}, "valid": "val", "validation": "val"}
 SPLIT_NAMES |= {"training": "train", "testing": "test"}
 _LONGEST = 200  # bytes of a name, of 255 that file systems allow: results add to it
-_PATIENT = ("patient", "patient_id", "subject", "subject_id")
 _KEYS = ("image", "label", "text", "id", "split", "mask", "slice")  # which items have of their own
 
 
@@ -155,7 +155,7 @@ def _told_apart(paths: Mapping[str, PurePath]) -> dict[str, str]:
 
 def patient_of(item: Mapping[str, Any]) -> str:
     """Whose image it is, by a column ``patient`` or ``subject``; "" where nothing says so."""
-    return next((str(item[name]) for name in _PATIENT if item.get(name)), "")
+    return next((str(item[name]) for name in PATIENT if item.get(name)), "")
 
 
 def draw_labelled(

@@ -18,6 +18,7 @@ _ZONES = {"upper", "middle", "lower", "whole", "pair", "both", "both_upper", "bo
 _NAMING = {OPACITY: {"lesion", "bare", "lesions", "short"}, LUNG: {"left", "both"}, NUCLEI: {"nuclei"}}
 _NAMING[OPACITY] |= _ZONES | {f"{name}_at" for name in _ZONES}
 _PARTS = {OPACITY: ("common", "chest"), LUNG: ("lungs",), NUCLEI: ("histology",)}
+PATIENT = ("patient", "patient_id", "subject", "subject_id")  # columns of a table that say whose an image is
 _MANY = 2000  # words that a checkpoint keeps at most
 # Words that name nothing.
 _EMPTY = frozenset(
@@ -63,12 +64,18 @@ def naming_words(target: str) -> frozenset[str]:
 def captions_facts(items: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     """What a checkpoint keeps of its training's captions: ``words``, and the ``targets`` that they name.
 
-    Only words that several captions have are kept: one that stands in a single report may be a name.
+    Only words that the captions of several patients have are kept, or of several images where no column says whose they
+    are: one that stands in a single patient's reports may be a name.
     """
-    texts = {str(item.get("text") or "") for item in items}
-    counts = Counter(word for text in texts for word in set(words_in(text)))
+    said = {(_whose(item), str(item.get("text") or "")) for item in items}
+    counts = Counter(word for _, word in {(whose, word) for whose, text in said for word in words_in(text)})
+    texts = {text for _, text in said}
     common = [word for word, count in counts.most_common(_MANY) if count > 1 or word in grammar_words()]
     return {"words": sorted(common), "targets": sorted({target_of(text) for text in texts} - {""})}
+
+
+def _whose(item: Mapping[str, Any]) -> str:
+    return next((str(item[name]) for name in (*PATIENT, "image", "text") if item.get(name)), "")
 
 
 def doubt(text: str, facts: Mapping[str, Sequence[str]], vocabulary: Collection[str] = (), quoting: bool = True) -> str:
