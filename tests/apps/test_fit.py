@@ -84,9 +84,12 @@ def test_a_training_ends_in_time_and_goes_on_with_the_same_command(options, data
         assert "pace_0" not in told  # what trials write is no news
 
 
-def test_trials_that_were_made_are_not_made_again(options, data_folder, tmp_path):
-    options |= {"steps": [50], "read_text": True}
+def test_trials_that_were_made_are_not_made_again(options, data_folder, tmp_path, monkeypatch):
+    folder = Path(options["backbone"])
+    monkeypatch.chdir(folder.parent)
+    options |= {"steps": [50], "read_text": True, "backbone": folder.name}
     fit(data_folder, tmp_path / "run", minutes=0.5, **options)
+    assert json.loads((tmp_path / "run" / "train.json").read_text())["backbone"] == str(folder)
     before = read_rows(tmp_path / "run" / "trials" / "trials.csv")
     for name in ("train.json", "last.pt"):
         (tmp_path / "run" / name).unlink()

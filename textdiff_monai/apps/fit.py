@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from textdiff_monai.data.problems import DataError
 from textdiff_monai.networks.frozen import check_source
 
 _OURS = ("output_dir", "ckpt_dir", "resume")
+_PATHS = {"backbone", "text_encoder", "start", "cache_dir"}
 _WORK = ("trials/trials.csv", "train.json")
 _CHECKED = ("num_classes", "columns", "mask_colours", "text_encoder", "plane")
 
@@ -62,6 +64,9 @@ def fit(
     if taken := [name for name in _OURS if name in options]:
         raise ValueError(f"--{taken[0]} is what fit decides: everything goes into its folder")
     options = overrides(options, config_files(), fit, ("training", "run"))
+    for name in _PATHS & options.keys():  # train.json repeats the training from anywhere
+        if Path(options[name] or "").exists():
+            options[name] = os.path.abspath(options[name])
     for source in (options.get("backbone"), *map(Path, backbones)):
         if source is not None:
             check_source(source)
