@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import ignite.distributed as idist
 import pytest
 import torch
 from ignite.engine import Engine
@@ -113,6 +114,15 @@ def test_the_report_has_the_roc_of_what_is_there_and_what_is_not(tmp_path):
     assert presence["auc"] == pytest.approx(4 / 6)
     assert [point["negatives"] for point in presence["roc"]] == [0, 1 / 2, 1 / 2, 1 / 2, 1]
     assert [point["positives"] for point in presence["roc"]] == pytest.approx([1 / 3, 1 / 3, 2 / 3, 1, 1])
+
+
+def test_what_several_processes_found_is_counted_together(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(idist, "all_gather", lambda found: [found, found])  # as if another had the same items
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    evaluation(2.5, Calibrate(str(tmp_path / "model.pt")), CalibrationReport(str(tmp_path)))
+    assert read_recipe(tmp_path / "model.pt")["temperature"] == pytest.approx(2.5, rel=0.1)
+    report = json.loads((tmp_path / "calibration.json").read_text())
+    assert sum(row["pixels"] for row in report["calibrated"]["reliability"]) == 2 * 3 * 64 * 64
 
 
 def test_without_absent_targets_there_is_no_roc(tmp_path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,10 @@ class Calibrate:
             self._dice.append(float(2 * (found & there).sum() / (found.sum() + there.sum())) if there.any() else np.nan)
 
     def fit(self, engine: Engine) -> None:
-        logits, truth = self._logits, self._truth
+        parts: Any = idist.all_gather((self._logits, self._truth, self._presence, self._dice))  # of every process
+        logits, truth, presence, dice = (list(chain.from_iterable(each)) for each in zip(*parts, strict=True))
         temperature = fit_temperature(np.concatenate(logits), np.concatenate(truth)) if truth else 1.0
-        least = least_presence(np.array(self._presence), np.array(self._dice), self.cost)
+        least = least_presence(np.array(presence), np.array(dice), self.cost)
         if idist.get_rank() == 0:
             add_facts(self.checkpoint, temperature=temperature, least_presence=least)
         told = f"temperature {temperature:.3g}, least presence {least:.3g}"
@@ -107,21 +109,15 @@ class CalibrationReport:
             self._items.append((float(presence(logits)), bool(truth.any()), bool(logits.argmax(0).any())))
 
     def write(self, engine: Engine) -> None:
+        parts: Any = idist.all_gather((self._after, self._before, self._items))  # of every process
         if idist.get_rank() > 0:
             return
-        kinds = {"calibrated": self._after, "uncalibrated": self._before}
+        after, before, items = zip(*parts, strict=True)
+        kinds = {"calibrated": sum(after, Reliability()), "uncalibrated": sum(before, Reliability())}
         told = {name: {"error": one.error, "reliability": one.table()} for name, one in kinds.items()}
-        about = {"temperature": self.temperature, "presence": self._presence()}
+        about = {"temperature": self.temperature, "presence": _presence(chain.from_iterable(items))}
         with written_file(self.path) as partial:
             partial.write_text(json.dumps(about | told, indent=2) + "\n")
-
-    def _presence(self) -> dict[str, Any] | None:
-        scores, there, marked = map(np.array, zip(*self._items, strict=True))
-        if there.all() or not there.any():
-            return None
-        counts = {"present": int(there.sum()), "absent": int((~there).sum())}
-        masks = {"marked_present": int((marked & there).sum()), "marked_absent": int((marked & ~there).sum())}
-        return counts | masks | {"auc": area_under_roc(scores, there), "roc": roc_curve(scores, there)}
 
 
 class ExpectedDice(CumulativeIterationMetric):
@@ -146,6 +142,16 @@ def expected_dice(probabilities: Tensor) -> Tensor:
     if not marked.any():
         return 1 - foreground.max()
     return 2 * foreground[marked].sum() / (foreground.sum() + marked.sum())
+
+
+def _presence(items: Iterable[tuple[float, bool, bool]]) -> dict[str, Any] | None:
+    """Of items' presence, whether the target is there, and whether something is marked."""
+    scores, there, marked = map(np.array, zip(*items, strict=True))
+    if there.all() or not there.any():
+        return None
+    counts = {"present": int(there.sum()), "absent": int((~there).sum())}
+    masks = {"marked_present": int((marked & there).sum()), "marked_absent": int((marked & ~there).sum())}
+    return counts | masks | {"auc": area_under_roc(scores, there), "roc": roc_curve(scores, there)}
 
 
 def _pixels(engine: Engine) -> Iterator[tuple[Tensor, Tensor]]:

@@ -15,28 +15,37 @@ _BINS = 15
 
 
 class Reliability:
-    """How often the likeliest class is right, by how likely it is said to be; counted pixel by pixel, exactly."""
+    """How often the likeliest class is right, by how likely it is said to be; counted pixel by pixel, exactly.
+
+    What several have counted can be added up.
+    """
 
     def __init__(self) -> None:
-        self._counts, self._sums, self._right = (np.zeros(_BINS) for _ in range(3))
+        self._totals = np.zeros((3, _BINS))  # of pixels: how many, said, right
 
     def add(self, probabilities: NDArray[Any], truth: NDArray[Any]) -> None:
         """More pixels: probabilities (classes, N), truth (N,)."""
         said, right = probabilities.max(0).astype(float), probabilities.argmax(0) == truth
         bins = np.clip((said * _BINS).astype(int), 0, _BINS - 1)
-        for total, weights in ((self._counts, None), (self._sums, said), (self._right, right)):
+        for total, weights in zip(self._totals, (None, said, right), strict=True):
             total += np.bincount(bins, weights, minlength=_BINS)
+
+    def __add__(self, other: Reliability) -> Reliability:
+        both = Reliability()
+        both._totals = self._totals + other._totals
+        return both
 
     @property
     def error(self) -> float:
         """The expected calibration error: mean distance of said and right, over pixels."""
-        return float(np.abs(self._sums - self._right).sum() / max(self._counts.sum(), 1))
+        counts, sums, right = self._totals
+        return float(np.abs(sums - right).sum() / max(counts.sum(), 1))
 
     def table(self) -> list[dict[str, float]]:
         """For each bin: how many ``pixels``, their mean ``said`` probability, the share that is ``right``."""
         return [
             {"pixels": int(count), "said": float(said / count), "right": float(right / count)}
-            for count, said, right in zip(self._counts, self._sums, self._right, strict=True)
+            for count, said, right in self._totals.T
             if count
         ]
 
