@@ -136,7 +136,7 @@ def test_what_cannot_be_fitted_is_refused_before_any_work(options, data_folder, 
     with pytest.raises(FileNotFoundError, match="nowhere: is no folder"):
         fit(data_folder, tmp_path / "run", backbones=[str(tmp_path / "nowhere")], **options)
     with pytest.raises(ValueError, match="or there is one only"):
-        fit(data_folder, tmp_path / "run", num_labelled=1, **options)
+        fit(data_folder, tmp_path / "run", num_labelled=1, start=None, **options)
     assert not (tmp_path / "run").exists()
     with pytest.raises(FileExistsError, match="holds something else than a fit"):
         fit(data_folder, tmp_path, **options)

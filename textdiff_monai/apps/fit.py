@@ -65,7 +65,7 @@ def fit(
         raise ValueError(f"--{taken[0]} is what fit decides: everything goes into its folder")
     options = overrides(options, config_files(), fit, ("training", "run"))
     for name in _PATHS & options.keys():  # train.json repeats the training from anywhere
-        if Path(options[name] or "").exists():
+        if options[name] and Path(options[name]).exists():
             options[name] = os.path.abspath(options[name])
     for source in (options.get("backbone"), *map(Path, backbones)):
         if source is not None:
