@@ -32,7 +32,15 @@ def test_what_the_captions_or_the_grammar_say_is_not_doubted(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["GGO RUZ", "left lung hazy", "hazy near the collarbone", "no consolidation at the bases"]
+    "text",
+    [
+        "GGO RUZ",
+        "Infiltrat rechts oben",
+        "opacité à droite",
+        "left lung hazy",
+        "hazy near the collarbone",
+        "no consolidation at the bases",
+    ],
 )
 def test_the_grammars_other_words_for_the_trained_target_are_not_doubted(text):
     assert doubt(text, CHEST) == ""

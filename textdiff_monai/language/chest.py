@@ -14,8 +14,10 @@ COUNTS = ("no", "one", "two", "three", "four", "five", "six")
 STYLES = ("report", "telegram", "abbreviations", "lay", "request", "german", "french")
 _CONTRAST = 0.65  # how often one sentence says what holds a finding and what does not
 _SIDED = {
-    "left": {"other": "right", "S": "L", "s": "lt", "de": "links", "dea": "linke", "fr": "gauche", "latin": "sinister"},
-    "right": {"other": "left", "S": "R", "s": "rt", "de": "rechts", "dea": "rechte", "fr": "droit", "latin": "dexter"},
+    "left": {"other": "right", "S": "L", "s": "lt", "latin": "sinister"}
+    | {"de": "links", "dea": "linke", "fr": "gauche", "fra": "gauche"},
+    "right": {"other": "left", "S": "R", "s": "rt", "latin": "dexter"}
+    | {"de": "rechts", "dea": "rechte", "fr": "droit", "fra": "droite"},
 }
 _GERMAN = ("kein", "ein", "zwei", "drei", "vier", "fünf", "sechs")
 _FRENCH = ("aucun", "un", "deux", "trois", "quatre", "cinq", "six")

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from textdiff_monai.language.meaning import LUNG, NUCLEI, OPACITY
+from textdiff_monai.language.chest import sided
+from textdiff_monai.language.meaning import LUNG, NUCLEI, OPACITY, SIDES
 from textdiff_monai.language.reader import target_of
 from textdiff_monai.language.rules import read_sections
 from textdiff_monai.language.structures import read_targets
@@ -43,7 +44,8 @@ def grammar_words() -> frozenset[str]:
         option for file in _FILES for part in read_sections(file).values() for each in part.values() for option in each
     ]
     targets = [name for one in read_targets().values() for name in (*one.names, *one.kept_back, *one.images)]
-    return frozenset(word for text in (*rules, *targets) for word in words_in(text))
+    sides = (word for side in SIDES for word in sided(side).values())
+    return frozenset(word for text in (*rules, *targets, *sides) for word in words_in(text))
 
 
 @cache

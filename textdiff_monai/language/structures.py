@@ -59,7 +59,7 @@ def say(meaning: Meaning, rng: np.random.Generator, names: tuple[str, ...] = (),
     options = [option for option in rules[rule] if ("at}" in option or not at) and (at or "mostly" not in option)]
     others = [other for other in read_targets().values() if other.images == target.images and other is not target]
     other = pick((others[int(rng.integers(len(others)))] if others else target).names, rng)
-    article = "an" if kind[0] in "aeioMOH" and not kind.startswith(("mam", "mi")) else "a"
+    article = "an" if kind[0] in "aeiouMOH" else "a"
     within = pick((f" in {article} {kind}", f" on {kind}", f", {kind}", "", "", ""), rng)
     bound = {"target": name, "other": other, "kind": kind, "at": at and f" {at}", "in": within, "short_at": at or kind}
     text = expand(
