@@ -5,10 +5,11 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from made import save_csv, save_image, save_mask
 from monai.data import list_data_collate
 
-from textdiff_monai import DataError, check_datalist, load_datalist, open_scan, preprocessing, slices_of
+from textdiff_monai import DataError, TextInferer, check_datalist, load_datalist, open_scan, preprocessing, slices_of
 
 AFFINE = np.diag([-1.0, -1, 3, 1])
 
@@ -87,6 +88,14 @@ def test_neighbours_are_the_channels_below_and_above(data):
     for channel, number in enumerate((4, 5, 5)):
         expected = ((values[..., number].T - low) / (high - low)).clip(0, 1) * 2 - 1
         np.testing.assert_allclose(seen["image"][channel], expected, atol=1e-5)
+    inferer = TextInferer(neighbours=True)
+    coloured = np.random.default_rng(0).integers(0, 255, (5, 4, 6, 3)).astype(np.uint8)
+    path = items[1]["image"]
+    nib.save(nib.Nifti1Image(coloured.view([(name, "u1") for name in "RGB"])[..., 0], AFFINE), path)
+    load = preprocessing(["image"], neighbours=True)
+    volume = load({"image": path})["image"]
+    for number in range(6):  # inference cuts what training saw, of coloured volumes too
+        assert torch.equal(inferer.plane(volume, number), load({"image": path, "slice": number})["image"])
     with pytest.raises(ValueError, match="neighbours"):
         preprocessing(neighbours=True, channels="BGR")
 

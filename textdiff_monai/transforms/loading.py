@@ -64,7 +64,8 @@ class PictureReader(ImageReader):
         if not scan.is_stack:
             return scan[0]
         if number is None:
-            return scan.stack()
+            stack = scan.stack()  # whoever cuts a slice with its neighbours takes the channel that they do here
+            return stack._replace(pixels=stack.pixels[..., :1]) if self.neighbours else stack
         return neighbours(scan, int(number)) if self.neighbours else scan[int(number)]
 
     def get_data(self, img: Picture) -> tuple[np.ndarray, dict[str, Any]]:
