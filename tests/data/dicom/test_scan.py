@@ -181,6 +181,8 @@ def test_frames_without_places_are_slices(tmp_path):
     np.testing.assert_array_equal(scan[1].pixels, COLOUR[::-1])
     np.testing.assert_array_equal(scan.stack().pixels[:, :, 2], COLOUR[:, ::-1])
     assert not scan.space.measured
+    timed = {"NumberOfFrames": 3, "PixelSpacing": [0.5, 0.5]}  # how far frames are apart nobody says
+    assert not open_scan(save_dicom(tmp_path / "b.dcm", frames, photometric="RGB", **timed)).space.measured
 
 
 def test_frames_with_places_are_a_volume(tmp_path):

@@ -85,4 +85,5 @@ def unplaced(shape: tuple[int, int, int], header: Any) -> Space:
     spacing = [float(step) for step in getattr(header, "PixelSpacing", None) or ()]
     rows, columns = spacing or (1.0, 1.0)
     affine = np.diag([-columns, -rows, 1.0, 1.0])
-    return replace(Space.of_stack(shape, affine, known=False), measured=bool(spacing))
+    is_picture = shape[2] == 1  # frames are apart in time, not in millimetres
+    return replace(Space.of_stack(shape, affine, known=False), measured=bool(spacing) and is_picture)
