@@ -47,6 +47,12 @@ def test_a_caption_that_is_not_understood_keeps_what_says_where():
         assert set(result.split()) <= set(text.split())
 
 
+def test_sentences_change_places_whole():
+    text = "Consolidation at the Rt. base, approx. 3 cm. No effusion."
+    results = {result["text"] for result in drawn(RandWordingd(prob=1, deny=0, thin=0), item(text))}
+    assert results == {text, "No effusion. Consolidation at the Rt. base, approx. 3 cm."}
+
+
 def test_the_same_state_draws_the_same_and_no_probability_changes_nothing():
     first, again = (drawn(RandWordingd(), item(CHEST), 10) for _ in range(2))
     assert [one["text"] for one in first] == [one["text"] for one in again]

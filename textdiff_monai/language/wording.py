@@ -50,8 +50,8 @@ def reword(text: str, rng: np.random.Generator) -> str:
 
 
 def shuffled(text: str, rng: np.random.Generator) -> str:
-    """The sentences of a text in another order."""
-    told: Sequence[str] = re.split(r"(?<=[.!?])\s+", text.strip())
+    """The sentences of a text in another order; a new one begins with a capital: "Rt. base" is none."""
+    told: Sequence[str] = re.split(r"(?<=[.!?])\s+(?=[^\W\d_a-zß-ÿ])", text.strip())
     return " ".join(told[index] for index in rng.permutation(len(told)))
 
 
