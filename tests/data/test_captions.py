@@ -191,7 +191,8 @@ def test_heights_without_an_opposite_cannot_be_turned_upside_down(word):
 @pytest.mark.parametrize(
     "word",
     ["RUL", "lll", "RML", "RUZ", "llz", "R.M.Z.", "RUQ", "L > R", "R lung", "lt base", "Rt.", "links", "rechte Lunge",
-     "à gauche", "du poumon droit", "pulmo sinister", "dextrocardia", "clockwise", "levoscoliosis"],
+     "all right", "a drain left in situ", "à gauche", "du poumon droit", "pulmo sinister",
+     "dextrocardia", "clockwise", "levoscoliosis"],
 )  # fmt: skip
 def test_sides_without_an_opposite_cannot_be_mirrored(word):
     for name in ("mirror", "turn180"):

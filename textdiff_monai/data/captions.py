@@ -47,6 +47,7 @@ def _words(patterns: str) -> re.Pattern[str]:
 
 # Words that a flip or a turn would make untrue and that have no simple opposite, by the axis they depend on.
 _LOBES = r"[rl]\.?[uml]\.?[lzq]"  # and zones and quadrants: RUL, LLZ, R.U.Z., RUQ
+_NO_SIDE = r"all\s+right right\s+(?:away|now) left\s+(?:in\s+(?:situ|place)|alone|out|untreated)"
 _INITIALS = r"(?-i:[LR]) [lr]t"
 # The encoder that ships knows some words of two more languages.
 _ELSEWHERE = r"link(?:s|e\w?) recht(?:s|e\w?) gauches? droite?s? sinist\w+ dext(?:er|r[ao])\w*"
@@ -62,7 +63,9 @@ _FIXED_VERTICAL = _words(
     r"(?:is|are|was|were|a|much)\s+lower(?!\s+(?:left|right|lungs?|lobes?|zones?|half|part|third)) lower\s+than "
     r"lower\s+(?:densit\w+|intensit\w+|numbers?|signal) (?:appears|looks|seems|slightly|somewhat|relatively)\s+lower"
 )
-_FIXED_HORIZONTAL = _words(rf"{_CHAMBERS} {_LOBES} {_INITIALS} {_ELSEWHERE} levo\w+ laevo\w+ clockwise o'?clock")
+_FIXED_HORIZONTAL = _words(
+    rf"{_CHAMBERS} {_NO_SIDE} {_LOBES} {_INITIALS} {_ELSEWHERE} levo\w+ laevo\w+ clockwise o'?clock"
+)
 _FIXED_QUARTER = _words(r"vertical\w* horizontal\w* rows? columns? (?:left|right)-hand\w*")
 # A side named with a part of the body is the patient's, which a quarter turn cannot move to above or below.
 _ANATOMY = _words(
