@@ -20,7 +20,7 @@ class Extents:
     """Sizes in pixels.
 
     Attributes:
-        images: the longer side of each image.
+        images: the longer side of each item's image.
         shares: of each connected part of a target, the side of a square as large, as a share of the image's: 0.1 is a
             part that is 12.8 pixels wide once the image is squeezed to 128.
     """

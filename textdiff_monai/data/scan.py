@@ -146,9 +146,10 @@ def slice_numbers(text: str, count: int) -> range:
 
 
 def check_numbers(values: np.ndarray) -> None:
-    """
+    """Whether all values can be reckoned with.
+
     Raises:
-        ValueError: counting values that are none.
+        ValueError: counting those that are NaN or infinite.
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = np.count_nonzero(~np.isfinite(values))

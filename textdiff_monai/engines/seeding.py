@@ -16,8 +16,8 @@ class EpochSeed:
     """An Ignite handler that seeds all that is random in an epoch when it starts.
 
     The generators of PyTorch, NumPy and Python; those of MONAI's transforms; that of the loader's sampler, or its epoch
-    where it is a distributed one. Workers of a data loader start anew each epoch and take their seeds from PyTorch's
-    (unless they persist, which MONAI's loader does not ask for).
+    where it is a distributed one. Workers of a data loader start anew each epoch and take their seeds from PyTorch's;
+    those that persist, as ``pretrain.json`` lets them, draw on from where they are.
 
     Args:
         seed: of the run; processes that train together draw differently from the same one.
