@@ -157,6 +157,17 @@ def test_what_an_equal_run_left_is_known_again_until_its_image_changes(tmp_path,
     assert not Results(out).keeps(item)
 
 
+@pytest.mark.parametrize("names", [["a.png"], ["a.png", "b.png"]])
+def test_a_row_that_was_cut_off_takes_no_other_with_it(names, tmp_path, image):
+    out = tmp_path / "out"
+    for name in names:
+        add(Results(out), image(name))
+    table = (out / "results.csv").read_bytes()
+    (out / "results.csv").write_bytes(table[:-20])  # by a full disk, or a kill
+    add(Results(out), image("c.png"))
+    assert [row["id"] for row in read_rows(out / "results.csv")] == [*"ab"[: len(names) - 1], "c"]
+
+
 def test_the_table_is_data_once_it_has_splits(tmp_path, image):
     out = tmp_path / "out"
     add(Results(out), image("a.png"))
