@@ -190,13 +190,31 @@ def test_heights_without_an_opposite_cannot_be_turned_upside_down(word):
 
 @pytest.mark.parametrize(
     "word",
-    ["RUL", "lll", "RML", "RUZ", "llz", "R.M.Z.", "RUQ", "L > R", "R lung", "lt base", "Rt.", "links", "rechte Lunge",
-     "all right", "a drain left in situ", "à gauche", "du poumon droit", "pulmo sinister",
-     "dextrocardia", "clockwise", "levoscoliosis"],
+    ["links", "rechte Lunge", "à gauche", "du poumon droit", "pulmo sinister", "dextrocardia", "clockwise",
+     "levoscoliosis", "lingula", "middle lobe"],
 )  # fmt: skip
 def test_sides_without_an_opposite_cannot_be_mirrored(word):
     for name in ("mirror", "turn180"):
         assert rewrite(f"opacity, {word}", name) is None, name
+
+
+@pytest.mark.parametrize(
+    ("caption", "mirrored"),
+    [
+        ("RUL and lll", "LUL and rll"),
+        ("LMZ, L.M.Z. and LUQ", "RMZ, R.M.Z. and RUQ"),
+        ("worse L > R, at the R lung", "worse R > L, at the L lung"),
+        ("lt base, Rt. apex", "rt base, Lt. apex"),
+        ("B/L opacities, 2 L of oxygen, L5, a left drain", "B/L opacities, 2 L of oxygen, L5, a right drain"),
+        ("If left untreated, or left in situ, the left lung", "If left untreated, or left in situ, the right lung"),
+        ("All right, the right lung", "All right, the left lung"),
+    ],
+)
+def test_sides_by_their_initials_are_exchanged_and_what_only_sounds_like_one_stays(caption, mirrored):
+    assert rewrite(caption, "mirror") == mirrored
+    assert rewrite(mirrored, "mirror") == caption
+    assert recaption([{"text": caption}], "swapped")[0]["text"] == mirrored
+    assert [rewrite(caption, name) for name in TURNS] == [None] * 4
 
 
 @pytest.mark.parametrize("name", ["left atrium", "Right atrial cavity", "left pumping chamber", "right ventricle"])
@@ -214,8 +232,8 @@ def test_a_height_that_belongs_to_a_name_is_not_turned(name):
         assert rewrite(f"Segment the {name}.", symmetry) is None
 
 
-def test_lobes_by_their_initials_cannot_be_turned_at_all():
-    assert [rewrite("opacity in the RUL", name) for name in SYMMETRIES] == ["opacity in the RUL"] + [None] * 7
+def test_lobes_by_their_initials_can_be_mirrored_and_not_turned():
+    assert [name for name in SYMMETRIES if rewrite("opacity in the RUL", name)] == ["identity", "mirror"]
     assert rewrite("costophrenic angle", "mirror") == "costophrenic angle"
 
 
@@ -267,7 +285,7 @@ ITEMS = [{"image": str(i), "text": text} for i, text in enumerate(["left", "left
         ("own", ["left", "left", "upper right", "RUL", ""]),
         ("none", ["", "", "", "", ""]),
         ("other", ["upper right", "upper right", "RUL", "", "left"]),
-        ("swapped", ["right", "right", "upper left", "RUL", ""]),
+        ("swapped", ["right", "right", "upper left", "LUL", ""]),
     ],
 )
 def test_a_list_can_be_given_other_captions(captions, expected):

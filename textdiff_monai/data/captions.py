@@ -34,10 +34,18 @@ SYMMETRIES = {
 _VERTICAL = {"upper": "lower", "top": "bottom", "superior": "inferior", "uppermost": "lowermost"}
 _VERTICAL |= {"upward": "downward", "upwards": "downwards"}
 _HORIZONTAL = {"left": "right", "leftmost": "rightmost", "leftward": "rightward", "leftwards": "rightwards"}
-_HORIZONTAL |= {"left-sided": "right-sided"}
+_HORIZONTAL |= {"left-sided": "right-sided", "lt": "rt", "L": "R"}  # an l or r that is small says no side: r = 3 mm
+# Lobes, zones and quadrants: LUL, LLZ, L.U.Z., LUQ
+_LOBES = [f"{dot}{height}{dot}{part}" for dot in ("", ".") for height in "uml" for part in "lzq"]
+_HORIZONTAL |= {f"l{lobe}": f"r{lobe}" for lobe in _LOBES}
 _SWAP_VERTICAL = _VERTICAL | {down: up for up, down in _VERTICAL.items()}
 _SWAP_HORIZONTAL = _HORIZONTAL | {right: left for left, right in _HORIZONTAL.items()}
-_WORD = re.compile(r"[A-Za-z]+(?:-sided)?")
+# What sounds like a side and is none; b/l (both sides) and 2 L (litres) are a word each, so that nothing is exchanged.
+_NO_SIDE = r"all\s+right right\s+(?:away|now) left\s+(?:in\s+(?:situ|place)|alone|out|untreated)"
+_WORD = re.compile(
+    rf"(?<![a-z\d])(?:{'|'.join(_NO_SIDE.split())}|b/l|\d+\s*l|[lr]\.[uml]\.[lzq]|[a-z]+(?:-sided)?)(?![a-z\d])",
+    re.IGNORECASE,
+)
 _PHRASE = re.compile(r"\b(?:(upper|lower|top|bottom)([ -]))?(left|right)\b|\b(upper|lower|top|bottom)\b", re.IGNORECASE)
 
 
@@ -46,9 +54,7 @@ def _words(patterns: str) -> re.Pattern[str]:
 
 
 # Words that a flip or a turn would make untrue and that have no simple opposite, by the axis they depend on.
-_LOBES = r"[rl]\.?[uml]\.?[lzq]"  # and zones and quadrants: RUL, LLZ, R.U.Z., RUQ
-_NO_SIDE = r"all\s+right right\s+(?:away|now) left\s+(?:in\s+(?:situ|place)|alone|out|untreated)"
-_INITIALS = r"(?-i:[LR]) [lr]t"
+_INITIALS = r"[rl]\.?[uml]\.?[lzq]"
 # The encoder that ships knows some words of two more languages.
 _ELSEWHERE = r"link(?:s|e\w?) recht(?:s|e\w?) gauches? droite?s? sinist\w+ dext(?:er|r[ao])\w*"
 _ELSEWHERE_HIGH = r"oben unten (?:ober|unter)(?:e\w?|felder\w*|feld|lappen) haut bas sommets? (?:sup|inf)[eé]rieure?s?"
@@ -57,16 +63,16 @@ _CHAMBERS = r"(?:left|right)\s+(?:\w+\s+)?(?:atri\w+|auric\w+|ventric\w+|chamber
 _VEINS = r"(?:superior|inferior|upper|lower)\s+(?:vena\s+cava|caval|hollow)"
 _FIXED_VERTICAL = _words(
     rf"{_VEINS} {_ELSEWHERE_HIGH} "
-    rf"{_LOBES} (?-i:[UL][ZL]) \w*apex \w*apices \w*apical \w*bas(?:e|es|al|ilar) above below beneath superiorly "
+    rf"{_INITIALS} (?-i:[UL][ZL]) \w*apex \w*apices \w*apical \w*bas(?:e|es|al|ilar) above below beneath superiorly "
     r"inferiorly \w*diaphragm\w* costophrenic upright supine cranial caudal cephal\w+ "
     # "lower" that compares amounts rather than says where
     r"(?:is|are|was|were|a|much)\s+lower(?!\s+(?:left|right|lungs?|lobes?|zones?|half|part|third)) lower\s+than "
     r"lower\s+(?:densit\w+|intensit\w+|numbers?|signal) (?:appears|looks|seems|slightly|somewhat|relatively)\s+lower"
 )
 _FIXED_HORIZONTAL = _words(
-    rf"{_CHAMBERS} {_NO_SIDE} {_LOBES} {_INITIALS} {_ELSEWHERE} levo\w+ laevo\w+ clockwise o'?clock"
+    rf"{_CHAMBERS} {_ELSEWHERE} lingul\w+ (?<!right.)(?<!left.)middle\s+lobes? levo\w+ laevo\w+ clockwise o'?clock"
 )
-_FIXED_QUARTER = _words(r"vertical\w* horizontal\w* rows? columns? (?:left|right)-hand\w*")
+_FIXED_QUARTER = _words(rf"{_NO_SIDE} (?-i:[LR]) [lr]t vertical\w* horizontal\w* rows? columns? (?:left|right)-hand\w*")
 # A side named with a part of the body is the patient's, which a quarter turn cannot move to above or below.
 _ANATOMY = _words(
     r"lungs? lobes? lingula hemithorax thorax chest pleural? pulmonary hilum hila hilar heart cardiac ribs? breasts? "
@@ -81,7 +87,7 @@ def rewrite(text: str, symmetry: str) -> str | None:
     A mirror exchanges left and right, a half turn also upper and lower, wherever the words stand. A quarter turn moves
     an image direction to the next (what was upper left is then lower left), which can only be said of the image, and of
     one direction: a caption with a side or height of the body ("left lung", "upper zone") or with several directions
-    gives None. So do words without a simple opposite on the axis that changes ("apex", "RUL", "L > R").
+    gives None. So do words without a simple opposite on the axis that changes ("apex" upside down, "lingula" mirrored).
 
     Args:
         text: the caption; directions are the image's, or the patient's as seen on it.
@@ -123,7 +129,7 @@ def _turn(found: re.Match[str], mirrored: bool, turns: int) -> str:
 
 
 def _exchange(word: str, swaps: dict[str, str]) -> str:
-    other = swaps.get(word.lower())
+    other = swaps.get(word) or swaps.get(word.lower())
     return word if other is None else _cased(other, word)
 
 
