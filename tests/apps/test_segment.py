@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import product
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 from textdiff_monai import bundle_root, read_picture
 from textdiff_monai.apps.segment import segment
 from textdiff_monai.data.files import read_rows
+from textdiff_monai.data.problems import cause
 from textdiff_monai.networks.recipe import add_facts
 
 
@@ -211,8 +213,22 @@ def test_results_below_the_images_are_none_of_them(options, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path / "in")
     assert len(segment(".", "left lung", **options)) == 1  # into the folder segmented
     assert len(segment(".", "right lung", **options)) == 1
-    with pytest.raises(ValueError, match=r"in: has the images, .* choose another out"):
-        segment(".", "left lung", tmp_path / "in", **options)
+
+
+def test_results_among_the_images_are_refused_before_any_work(options, tmp_path):
+    for name in ("a.png", "deeper/b.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(tmp_path / "in" / name)
+    inference, before = f"{bundle_root()}/configs/inference.json", sorted(tmp_path.rglob("*"))
+    for source, out in (("in", "in"), ("in", "in/deeper"), ("in/a.png", "in")):
+        refused = rf"{out}: has the images, .* choose another folder"
+        with pytest.raises(ValueError, match=refused):
+            segment(tmp_path / source, "left lung", tmp_path / out, **options)
+        places = {"dataset_dir": str(tmp_path / source), "output_dir": str(tmp_path / out)}
+        with pytest.raises(RuntimeError) as wrapped:
+            monai.bundle.run("run", config_file=inference, **options, **places)
+        assert re.search(refused, str(cause(wrapped.value)))
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_checkpoint_of_another_network_is_refused_before_any_work(options, tmp_path):

@@ -82,9 +82,7 @@ def segment(
     options = overrides(options, [inference_config()], segment, ("network", *NODES))
     if text and texts:
         raise UsageError("--text and --texts: one sentence for every image, or several; give one of the two")
-    if Path(source).is_dir() and Path(out).is_dir() and Path(source).samefile(out):
-        raise ValueError(f"{out}: has the images, and the next run would read the table of results; choose another out")
-    items = [{"slices": slices, **item} for item in load_images(source, texts or text, columns=columns)]
+    items = [{"slices": slices, **item} for item in load_images(source, texts or text, columns=columns, out=out)]
     head = Segmenter(options, window, read_regions(regions) if regions else (), words)
     if (silent := sum(not item["text"] for item in items)) and head.nodes["trained"].get("words") and not regions:
         what = f"{silent} of {len(items)} images are read without a sentence, which this head was trained to read"

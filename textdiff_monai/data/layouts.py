@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,6 +69,7 @@ def load_images(
     text: str | Sequence[str] = "",
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
+    out: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """Images to segment, with their sentences, or to learn from; no masks are needed.
 
@@ -78,6 +80,7 @@ def load_images(
         text: the sentence, or several, for every image that has none of its own.
         split: of a source that has splits, return only this one.
         columns: as in :func:`load_datalist`.
+        out: the folder that results will be written into.
 
     Returns:
         Items with the keys ``image``, ``text``, ``id`` and ``split`` where there is one, in the order of the table or
@@ -85,6 +88,7 @@ def load_images(
 
     Raises:
         DataError: for a source that does not exist or has no images, or a table without the column ``image``.
+        ValueError: for results among the images.
     """
     root, problems = Path(source), list[str]()
     if not series_of(root)[0].exists():
@@ -102,6 +106,11 @@ def load_images(
         items = [item for item in items if item.get("split") == SPLIT_NAMES[split]]
     if not items:
         raise DataError(root, [f"{root}: has no images; give {_TO_SEGMENT}"])
+    images = {series_of(item["image"])[0] for item in items}
+    folders = {series_of(root)[0], *(image if image.is_dir() else image.parent for image in images)}
+    if out is not None and os.path.exists(out) and any(folder.samefile(out) for folder in folders):
+        what = "has the images, and the next run would read the table of results"
+        raise ValueError(f"{out}: {what}; choose another folder for these")
     texts = [text] if isinstance(text, str) else list(text) or [""]
     return with_ids(item | {"text": one} for item in items for one in ([item["text"]] if item["text"] else texts))
 
