@@ -151,6 +151,7 @@ def test_an_option_of_a_configuration_has_its_type(verb, textdiff, tmp_path, dat
         ("--read_text", "3"): "--read_text: expected True or False, got '3'",
         ("--resize", "large"): "--resize: expected a whole number or None, got 'large'",
         ("--blocks", "one"): "--blocks: expected a list such as \"[1,2]\", got 'one'",
+        ("--device", "cuda:99"): "--device: expected cpu",
     }.items():
         code, printed = textdiff(
             verb, data_folder, "--out" if verb == "segment" else "--folder", tmp_path / "n", *option

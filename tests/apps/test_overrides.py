@@ -137,6 +137,8 @@ def test_what_the_configurations_have_is_accepted(started):
         (["--text", "left,right"], "--text: expected text, got 'left,right'"),
         (["--text", "opacity #2"], "--text: Python reads 'opacity #2' as 'opacity'"),
         (["--text"], "--text: expected text"),
+        (["--device", "nonsense"], "--device: expected cpu"),
+        (["--evaluator#device", "cpux"], "--evaluator#device: expected cpu"),
         (["--experiment_name", "trial"], "no option --experiment_name"),
     ],
 )

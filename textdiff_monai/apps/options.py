@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import fire
 from fire.parser import DefaultParseValue
@@ -88,6 +88,8 @@ def fits(value: Any, kind: Any) -> bool:
         return True
     if origin in (Union, UnionType):
         return any(fits(value, one) for one in inner)
+    if origin is Literal:
+        return value in inner
     if origin in (Sequence, list):
         return isinstance(value, (list, tuple)) and all(fits(item, one) for item in value for one in inner)
     if isinstance(value, bool):
@@ -97,6 +99,8 @@ def fits(value: Any, kind: Any) -> bool:
 
 def expected(kind: Any) -> str:
     """A type in words."""
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
     names = [get_origin(one) or one for one in _alternatives(kind)]
     return " or ".join(noun for name, noun in _NOUNS.items() if name in names)
 

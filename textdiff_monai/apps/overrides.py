@@ -9,9 +9,10 @@ from pathlib import Path
 from pydoc import locate
 from traceback import walk_tb
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import monai.bundle
+import torch
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow, ReferenceResolver
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
@@ -19,13 +20,16 @@ from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 from textdiff_monai.apps.options import UsageError, expected, fits, split, understood, unknown
 from textdiff_monai.data.problems import cause
 
+_GPU = getattr(torch.accelerator.current_accelerator(check_available=True), "type", "")
+_GPUS = [f"{_GPU}:{number}" for number in range(torch.accelerator.device_count())] if _GPU else []
 _FOLDERS = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "report_dir", "cache_dir", "backbone_dir")
 # Where what stands in the configuration does not tell the type.
 _KINDS: dict[str, Any] = {
-    **dict.fromkeys([*_FOLDERS, "backbone", "text_encoder", "checkpoint", "text", "device"], str),
+    **dict.fromkeys([*_FOLDERS, "backbone", "text_encoder", "checkpoint", "text"], str),
     **dict.fromkeys(["resize", "tile", "num_labelled", "draws", "max_tokens", "noise_seed"], int | None),
     **dict.fromkeys(["amp", "read_text", "mask_padding"], bool),
     **dict.fromkeys(["blocks", "steps"], Sequence[int]),
+    "device": Literal[*filter(None, ("cpu", _GPU)), *_GPUS],  # type: ignore[valid-type]
     "num_classes": int,
     "class_names": Sequence[str],
     "channels": str,
