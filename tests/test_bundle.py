@@ -342,6 +342,15 @@ def test_several_targets_of_an_image_are_trained_and_reported_with_its_features_
     assert [group["target"] for group in rows(tmp_path / "output" / "test" / "groups.csv")] == ["left", "lung", "right"]
 
 
+@pytest.mark.parametrize("column", ["organ", "image"])
+def test_a_column_to_group_by_that_is_not_there_is_told_before_any_work(run, tiny, targets_folder, tmp_path, column):
+    with pytest.raises(RuntimeError) as wrapped:  # there is no checkpoint yet
+        run("train.json", "evaluate.json", **tiny | {"dataset_dir": targets_folder}, group_by=column)
+    told = f"group_by: the data's table has no column '{column}'; it has text, split, target, id"
+    assert str(root_cause(wrapped.value)) == told
+    assert not (tmp_path / "output").exists()
+
+
 @pytest.fixture
 def kinds_folder(tmp_path):
     """Bright pictures that show an optic disc, dark ones that show the left lung."""

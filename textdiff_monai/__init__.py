@@ -11,7 +11,7 @@ _MODULES = {
     "apps.overrides": ["check_options"],
     "apps.weights": ["import_adm", "load_published_head"],
     "data.captions": ["SYMMETRIES", "recaption", "rewrite"],
-    "data.checks": ["check_datalist"],
+    "data.checks": ["check_column", "check_datalist"],
     "data.items": ["draw_labelled"],
     "data.layouts": ["load_datalist", "load_images"],
     "data.masks": ["class_indices"],

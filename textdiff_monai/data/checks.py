@@ -106,6 +106,18 @@ def check_datalist(
         warnings.warn(f"{len(shared)} patients have images in several splits, such as {listed(shared)}", stacklevel=2)
 
 
+def check_column(items: Sequence[Mapping[str, Any]], group_by: str | None) -> None:
+    """Whether all items have a column that they can be grouped by; None asks for none.
+
+    Raises:
+        ValueError: naming those that there are.
+    """
+    for item in items if group_by is not None else ():
+        columns = [name for name in item if name not in ("image", "label")]
+        if group_by not in columns:
+            raise ValueError(f"group_by: the data's table has no column {group_by!r}; it has {listed(columns)}")
+
+
 def readable(
     items: Sequence[Mapping[str, Any]], plane: str | None = None
 ) -> tuple[list[tuple[list[Mapping[str, Any]], int]], list[str]]:

@@ -105,8 +105,6 @@ class MetricsReport:
             image = str(item["image"].meta.get("filename_or_obj", ""))
             case = {"id": str(item.get("id") or image), "image": image, "text": item.get("text", "")}
             if self.group_by is not None:
-                if self.group_by not in item:
-                    raise ValueError(f"group_by: the data's table has no column {self.group_by!r}")
                 case[self.group_by] = item[self.group_by]
             self.cases.append(case)
 
