@@ -43,6 +43,17 @@ def test_help_names_every_verb_and_does_not_load_pytorch():
     assert all(len(line) > 4 for line in lines)
 
 
+@pytest.mark.parametrize("words", [["--help"], ["recipe", "MODEL"]])
+def test_who_reads_the_output_may_stop(words):
+    script = "import sys; sys.stdin.read()\nfrom textdiff_monai.apps.cli import main\nmain()\n"
+    words = [word.replace("MODEL", f"{bundle_root()}/models/model.pt") for word in words]
+    with subprocess.Popen([sys.executable, "-c", script, *words], stdin=-1, stdout=-1, stderr=-1) as job:
+        job.stdout.close()
+        job.stdin.close()
+        assert job.stderr.read() == b""
+    assert job.returncode == 141
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_every_argument(verb, textdiff):
     code, printed = textdiff(verb, "--help")

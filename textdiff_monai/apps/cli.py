@@ -46,8 +46,19 @@ def main() -> None:
     """Entry point: 0 when the job is done, 1 with a message on bad input, 2 on a command line that is not understood,
     130 when it is stopped by Ctrl-C.
 
-    A path that a verb returns is printed.
+    A path that a verb returns is printed. Who reads the output may stop, as head does; that is no error.
     """
+    try:
+        try:
+            _main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        sys.exit(141)  # as other programs that SIGPIPE ends
+
+
+def _main() -> None:
     os.environ.setdefault("PAGER", "cat")
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     verb, *words = sys.argv[1:] or ["--help"]
@@ -74,7 +85,7 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         first = cause(error)
-        if not isinstance(first, (OSError, ValueError, ModuleNotFoundError)):
+        if isinstance(first, BrokenPipeError) or not isinstance(first, (OSError, ValueError, ModuleNotFoundError)):
             raise
         sys.exit(f"error: {first}")
     if isinstance(written, Path):
