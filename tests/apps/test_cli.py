@@ -43,7 +43,7 @@ def test_help_names_every_verb_and_does_not_load_pytorch():
     assert all(len(line) > 4 for line in lines)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["recipe", "MODEL"]])
+@pytest.mark.parametrize("words", [["--help"], ["recipe", "--help"], ["recipe", "MODEL"]])
 def test_who_reads_the_output_may_stop(words):
     script = "import sys; sys.stdin.read()\nfrom textdiff_monai.apps.cli import main\nmain()\n"
     words = [word.replace("MODEL", f"{bundle_root()}/models/model.pt") for word in words]

@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -69,7 +70,8 @@ def _main() -> None:
         function = _function(verb)
         if {"--help", "-h"} & set(words):
             function.__annotations__ |= inspect.get_annotations(function, eval_str=True)  # which the help shows
-            fire.Fire({verb: function}, [verb, "--", "--help"], "textdiff")
+            with redirect_stderr(sys.stdout):
+                fire.Fire({verb: function}, [verb, "--", "--help"], "textdiff")
         job = prepared(function, words)
     except UsageError as error:
         more = f"textdiff {verb} --help" if verb in VERBS else "textdiff --help"
