@@ -178,7 +178,8 @@ def test_top_and_bottom_turn_into_sides_and_back():
 @pytest.mark.parametrize(
     "word",
     ["apex", "apical", "basal", "bases", "above", "below", "diaphragm", "costophrenic", "bibasilar", "biapical",
-     "cephalad", "b/l UZ", "Oberfeld", "unten", "le champ supérieur", "en bas"],
+     "cephalad", "posterior", "ventrally", "behind", "suprahilar", "b/l UZ", "Oberfeld", "unten",
+     "le champ supérieur", "en bas"],
 )  # fmt: skip
 def test_heights_without_an_opposite_cannot_be_turned_upside_down(word):
     caption = f"opacity, {word}"
@@ -217,7 +218,19 @@ def test_sides_by_their_initials_are_exchanged_and_what_only_sounds_like_one_sta
     assert [rewrite(caption, name) for name in TURNS] == [None] * 4
 
 
-@pytest.mark.parametrize("name", ["left atrium", "Right atrial cavity", "left pumping chamber", "right ventricle"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "left atrium",
+        "Right atrial cavity",
+        "left pumping chamber",
+        "right ventricle",
+        "right coronary artery",
+        "left anterior descending artery",
+        "left lobe of the liver",
+        "right hepatic lobe",
+    ],
+)
 def test_a_side_that_belongs_to_a_name_is_not_mirrored(name):
     for symmetry in ("mirror", "turn180", *TURNS):
         assert rewrite(f"Segment the {name}.", symmetry) is None

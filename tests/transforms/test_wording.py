@@ -47,6 +47,18 @@ def test_a_caption_that_is_not_understood_keeps_what_says_where():
         assert set(result.split()) <= set(text.split())
 
 
+@pytest.mark.parametrize("text", ["Segment the tumour core.", "Segment the anterior hippocampus."])
+def test_a_caption_of_a_few_words_keeps_all_of_them(text):
+    """Without one it would ask for something else, or for nothing."""
+    assert {result["text"] for result in drawn(RandWordingd(prob=1, deny=0, thin=0.9), item(text))} == {text}
+
+
+@pytest.mark.parametrize("word", ["anterior", "medial", "behind", "temporal", "inner", "second"])
+def test_what_says_where_is_kept_in_long_captions_too(word):
+    text = f"Please mark with great care the {word} portion of that strange bright thing."
+    assert all(word in result["text"] for result in drawn(RandWordingd(prob=1, deny=0, thin=0.9), item(text)))
+
+
 def test_sentences_change_places_whole():
     text = "Consolidation at the Rt. base, approx. 3 cm. No effusion."
     results = {result["text"] for result in drawn(RandWordingd(prob=1, deny=0, thin=0), item(text))}

@@ -59,18 +59,20 @@ _INITIALS = r"[rl]\.?[uml]\.?[lzq]"
 _ELSEWHERE = r"link(?:s|e\w?) recht(?:s|e\w?) gauches? droite?s? sinist\w+ dext(?:er|r[ao])\w*"
 _ELSEWHERE_HIGH = r"oben unten (?:ober|unter)(?:e\w?|felder\w*|feld|lappen) haut bas sommets? (?:sup|inf)[eé]rieure?s?"
 # Sides and heights that are part of a name: mirrored, a left atrium does not become the right one.
-_CHAMBERS = r"(?:left|right)\s+(?:\w+\s+)?(?:atri\w+|auric\w+|ventric\w+|chambers?)"
+_NAMED = r"(?:left|right)\s+(?:\w+\s+)?(?:atri\w+|auric\w+|ventric\w+|chambers?|coronary)"
+_NAMED += r" (?:left|right)\s+(?:hepatic\s+lobe|(?:liver\s+)?lobe\s+of\s+the\s+liver|anterior\s+descending|circumflex)"
 _VEINS = r"(?:superior|inferior|upper|lower)\s+(?:vena\s+cava|caval|hollow)"
 _FIXED_VERTICAL = _words(
     rf"{_VEINS} {_ELSEWHERE_HIGH} "
     rf"{_INITIALS} (?-i:[UL][ZL]) \w*apex \w*apices \w*apical \w*bas(?:e|es|al|ilar) above below beneath superiorly "
     r"inferiorly \w*diaphragm\w* costophrenic upright supine cranial caudal cephal\w+ "
+    r"anterior\w* posterior\w* ventral\w* dorsal\w* front behind (?:supra|infra)\w+ "
     # "lower" that compares amounts rather than says where
     r"(?:is|are|was|were|a|much)\s+lower(?!\s+(?:left|right|lungs?|lobes?|zones?|half|part|third)) lower\s+than "
     r"lower\s+(?:densit\w+|intensit\w+|numbers?|signal) (?:appears|looks|seems|slightly|somewhat|relatively)\s+lower"
 )
 _FIXED_HORIZONTAL = _words(
-    rf"{_CHAMBERS} {_ELSEWHERE} lingul\w+ (?<!right.)(?<!left.)middle\s+lobes? levo\w+ laevo\w+ clockwise o'?clock"
+    rf"{_NAMED} {_ELSEWHERE} lingul\w+ (?<!right.)(?<!left.)middle\s+lobes? levo\w+ laevo\w+ clockwise o'?clock"
 )
 _FIXED_QUARTER = _words(rf"{_NO_SIDE} (?-i:[LR]) [lr]t vertical\w* horizontal\w* rows? columns? (?:left|right)-hand\w*")
 # A side named with a part of the body is the patient's, which a quarter turn cannot move to above or below.

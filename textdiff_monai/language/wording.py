@@ -13,6 +13,7 @@ from textdiff_monai.language.reader import read
 from textdiff_monai.language.rules import capitalised, pick
 
 STYLES = ("report", "report", "telegram", "abbreviations", "lay", "request")  # reports are the most common
+_FEW = 6
 _FREE, _ASIDE = 0.4, 0.3  # how often other zones are said to be free, and how often something else is said
 
 
@@ -56,8 +57,13 @@ def shuffled(text: str, rng: np.random.Generator) -> str:
 
 
 def thinned(text: str, rng: np.random.Generator, share: float) -> str:
-    """A text without some of its words, but with those that may say where, or deny: short ones too."""
+    """A text without some of its words, but with those that may say where, or deny: short ones too.
+
+    One of a few words stays as it is: each of them says what is asked for.
+    """
     words = text.split()
+    if len(words) <= _FEW:
+        return text
     kept = [word for word in words if _says_where(word) or rng.random() >= share]
     return " ".join(kept) if kept else text
 
@@ -66,7 +72,10 @@ _WHERE = frozenset(
     re.findall(
         r"\w+",
         "left right upper lower middle bottom both none without except only centre center central superior "
-        "inferior apex apices apical base bases basal bilateral bilaterally unilateral neither nothing never "
+        "inferior anterior posterior medial lateral proximal distal ventral dorsal cranial caudal peripheral temporal "
+        "nasal frontal parietal occipital above below inside outside between behind front beside around inner outer "
+        "largest smallest larger smaller first second third apex apices apical base bases basal bilateral "
+        "bilaterally unilateral neither nothing never "
         "absent absence clear spared spares sparing free normal unremarkable negative healthy ignore skip leave "
         "exclude excluding instead rather",
     )
