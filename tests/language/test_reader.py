@@ -7,7 +7,7 @@ import pytest
 
 from textdiff_monai.language import structures
 from textdiff_monai.language.meaning import Meaning
-from textdiff_monai.language.reader import target_of
+from textdiff_monai.language.reader import name_of, target_of
 from textdiff_monai.language.rules import section
 
 
@@ -42,6 +42,23 @@ from textdiff_monai.language.rules import section
 )
 def test_the_first_target_that_a_text_names_is_asked_for(text, target):
     assert target_of(text) == target
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Segment the left lung.", "left lung"),
+        ("Right  lung fields only, please", "right lung"),
+        ("Segment both lungs.", "lung"),
+        ("Please outline the Left kidney", "left kidney"),
+        ("the left atrium", "left atrium"),
+        ("Segment the optic disc of the left eye.", "optic disc"),
+        ("opacity in the right lung", "lung opacity"),
+        ("whatever is bright on the left", ""),
+    ],
+)
+def test_a_name_has_the_side_that_stands_before_it(text, name):
+    assert name_of(text) == name
 
 
 def test_of_two_targets_that_are_told_apart_the_one_that_is_asked_for_is_taken():

@@ -13,7 +13,7 @@ from PIL import Image
 
 from textdiff_monai.data.names import NIFTI
 from textdiff_monai.data.space import Space
-from textdiff_monai.language.reader import target_of
+from textdiff_monai.language.reader import name_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Origin:
         """Of the classes; that of one alone is the target that the sentence names, or else the sentence."""
         if len(self.class_names) > 2:
             return list(self.class_names)
-        return [self.class_names[0], target_of(self.text) or self.text or self.class_names[-1]]
+        return [self.class_names[0], name_of(self.text) or self.text or self.class_names[-1]]
 
 
 class Writer(ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from textdiff_monai.language.meaning import ALL_FINDINGS, LUNG, NUCLEI, OPACITY, ZONES, Finding, Meaning
+from textdiff_monai.language.meaning import ALL_FINDINGS, LUNG, NUCLEI, OPACITY, SIDES, ZONES, Finding, Meaning
 from textdiff_monai.language.rules import section
 from textdiff_monai.language.structures import read_targets
 
@@ -71,6 +71,21 @@ def target_of(text: str) -> str:
     """
     if (meaning := read(text)) is not None:
         return meaning.target
+    mention = _asked(text)
+    return "" if mention is None else (_named() | _OTHERS)[mention[0].lower()]
+
+
+def name_of(text: str) -> str:
+    """The target that a text asks for, with the side that stands before its name: "left lung"; or ""."""
+    if (meaning := read(text)) is not None:
+        return f"{meaning.side} {LUNG}" if meaning.target == LUNG and meaning.side in SIDES else meaning.target
+    mention, target = _asked(text), target_of(text)
+    side = mention and re.search(r"\b(left|right)\s+$", text[: mention.start()], re.IGNORECASE)
+    return f"{side[1].lower()} {target}" if side else target
+
+
+def _asked(text: str) -> re.Match[str] | None:
+    """Where the target is named that :func:`target_of` finds in free words."""
     text = _VIEW.sub(lambda found: found[0].lower(), text)
     said = zip(_mentions(), (text, text.lower()), strict=True)
     found = sorted((each for pattern, told in said for each in pattern.finditer(told)), key=_place_of)
@@ -78,8 +93,7 @@ def target_of(text: str) -> str:
     asked = [
         each for each in named if not _DENIED.search(text[: each.start()]) and not _NORMAL.match(text[each.end() :])
     ]
-    first = next(iter(asked or named), None)
-    return "" if first is None else (_named() | _OTHERS)[first[0].lower()]
+    return next(iter(asked or named), None)
 
 
 def _place_of(mention: re.Match[str]) -> tuple[int, int]:

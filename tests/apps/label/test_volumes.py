@@ -20,7 +20,7 @@ from label_server import free_url, listens, running, wait_for
 from made_dicom import SECRET, save_series
 from PIL import Image
 
-from textdiff_monai import bundle_root
+from textdiff_monai import bundle_root, read_recipe
 
 pytestmark = pytest.mark.label
 
@@ -162,7 +162,7 @@ def test_training_learns_from_annotated_volumes_and_what_their_sentences_are_abo
     for number in range(3):
         assert annotate(local, f"case{number}", nifti(masks_of(number))).ok
     before = seen(read(local.infer("case0", LEFT)))
-    task = local.train(max_epochs=3, pretrained=False, slices_per_volume=2)
+    task = local.train(max_epochs=3, slices_per_volume=2)
     assert task["status"] == "DONE", local.log()[-3000:]
     (run,) = (studies.with_name("studies-label") / "runs" / "textdiff").iterdir()
     learned = rows(run / "data.csv")
@@ -171,6 +171,10 @@ def test_training_learns_from_annotated_volumes_and_what_their_sentences_are_abo
     assert [int(row["epoch"]) for row in rows(run / "history.csv")] == [1, 2, 3]
     assert "are to mean the same" not in local.log()
     assert not np.array_equal(seen(read(local.infer("case0", LEFT))), before)
+    shipped, trained = (read_recipe(path / "model.pt") for path in (Path(bundle_root()) / "models", run))
+    assert "figures" in shipped
+    assert "figures" not in trained  # it began with those weights; what is known of it is its own
+    assert trained["targets"] == ["left lung", "right lung"]
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import tempfile
@@ -88,12 +87,8 @@ class TextTrainTask(BundleTrainTask):
         if not (run / "data.csv").exists():
             val_split = float(request.get("val_split", 0.2))
             write_rows(run / "data.csv", annotated_rows(submitted_masks(datastore), self.sentences, val_split))
-        # Sentences travel in the table: as an override of the configuration they could be evaluated.
-        handlers = copy.deepcopy(self.bundle_config["train"]["handlers"])
-        if request.get("pretrained", True):
-            load = {"load_path": str(model), "load_dict": {"model": "@network"}, "map_location": "@device"}
-            handlers.insert(0, {"_target_": "CheckpointLoader", **load})
-        # Under the recipe of the model in use: expressions, since what a file holds could be evaluated itself.
+        # Sentences travel in the table: as an override of the configuration they could be evaluated. So could what a
+        # file holds: under the recipe of the model in use, as expressions.
         known = [name for name in read_recipe(model) if name in self.bundle_config.config]
         options: dict[str, Any] = {"trained": f"$textdiff_monai.read_recipe({str(model)!r})"}
         options |= {name: f"$@trained[{name!r}]" for name in known}
@@ -102,11 +97,12 @@ class TextTrainTask(BundleTrainTask):
             "dataset_dir": str(run / "data.csv"),
             "output_dir": str(run),
             "ckpt_dir": str(run),
-            "max_epochs": _epochs_of(run) or int(request.get("max_epochs", 50)),
+            "max_epochs": int(request.get("max_epochs", 50)),
+            "start": str(model) if request.get("pretrained", True) else None,
             "slices_per_volume": int(request.get("slices_per_volume") or 0) or None,
             "device": str(torch.device(name_to_device(request.get("device")))),
             "resume": bool(request.get("resume")),
-            "train#handlers": handlers,
+            **_begun_with(run),
         }
         _logger.info(f"Training in {run}")
         monai.bundle.run(
@@ -126,10 +122,13 @@ class TextTrainTask(BundleTrainTask):
         return self.runs / time.strftime("%Y%m%d_%H%M%S")
 
 
-def _epochs_of(run: Path) -> int | None:
-    """Those that a training which is gone on with began with."""
+def _begun_with(run: Path) -> dict[str, Any]:
+    """The options of the request that started a training which is to be resumed."""
     path = run / "last.pt"
-    return torch.load(path, map_location="cpu", weights_only=True)["options"]["max_epochs"] if path.exists() else None
+    if not path.exists():
+        return {}
+    options = torch.load(path, map_location="cpu", weights_only=True)["options"]
+    return {name: options[name] for name in ("max_epochs", "start")}
 
 
 class App(MONAILabelApp):

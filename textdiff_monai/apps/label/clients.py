@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import HTTPException
 
-from textdiff_monai.language.reader import target_of
+from textdiff_monai.language.reader import name_of
 
 
 class JsonObject:
@@ -31,7 +31,7 @@ class JsonObject:
         if told is not None and not (isinstance(told, list) and all(isinstance(one, dict) for one in told)):
             raise HTTPException(422, "label_info: expected a list of JSON objects")
         if told is None:
-            read["label_info"] = [{"target": target_of(read["text"])}] if isinstance(read.get("text"), str) else []
+            read["label_info"] = [{"target": name_of(read["text"])}] if isinstance(read.get("text"), str) else []
         return read
 
 
