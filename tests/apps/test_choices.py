@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from textdiff_monai.apps import choices
 from textdiff_monai.apps.choices import Pace, candidates, framing, in_two, schedule, trial_steps, unread, winner
 
 DEFAULTS = {"blocks": [1, 3, 5], "steps": [50, 150, 250]}
@@ -105,3 +106,11 @@ def test_what_the_user_decided_is_kept():
     choice = schedule(1.0, Pace(1, 1, 1), 20, 20, {"val": 0, "test": 5}, given)
     assert choice.options | given == choice.options
     assert "7 epochs" in choice.why
+
+
+def test_without_test_images_those_of_validation_are_counted_as_tested():
+    pace = Pace(0, 0, 2)
+    assert choices.testing_seconds(pace, {"val": 3, "test": 5}) == 2 * (
+        3 + 2 * 5
+    )  # calibrated, with sentences, without
+    assert choices.testing_seconds(pace, {"val": 3, "test": 0}) == 2 * (3 + 2 * 3)

@@ -30,6 +30,14 @@ def options(bert_folder, unet_folder):
     }
 
 
+def table_of(folder, path, *splits):
+    """The folder's rows of some splits, with whole paths."""
+    whole = rf"{folder}/images/\1.png,{folder}/masks/\2.png"
+    rows = [row for row in (folder / "text.csv").read_text().splitlines() if row.endswith((*splits, "split"))]
+    path.write_text("\n".join(re.sub("^([0-9]).png,([0-9]).png", whole, row) for row in rows))
+    return path
+
+
 def test_what_was_chosen_is_told_repeats_the_weights_and_is_not_chosen_anew(options, data_folder, tmp_path, capsys):
     page = fit(data_folder, tmp_path / "run", minutes=0.5, **options).read_text()
     root = tmp_path / "run"
@@ -37,6 +45,7 @@ def test_what_was_chosen_is_told_repeats_the_weights_and_is_not_chosen_anew(opti
     rows = read_rows(root / "trials" / "trials.csv")
     assert {(row["candidate"], row["fold"]) for row in rows} >= {("default", "0"), ("default", "1")}
     assert [trial["candidate"] for trial in found["trials"]] == ["default", "silent", "one step"]
+    assert found["labelled"] == 4
     assert found["trials"][0]["mean_dice"] == pytest.approx(
         sum(float(row["mean_dice"]) for row in rows if row["candidate"] == "default") / 2, abs=1e-5
     )
@@ -69,6 +78,13 @@ def test_what_was_chosen_is_told_repeats_the_weights_and_is_not_chosen_anew(opti
     assert "Testing 4 items of test" in printed
     with pytest.raises(ValueError, match=r"holds a fit with minutes 0.5 \(here 1\)"):
         fit(data_folder, root, minutes=1, **options)
+
+
+def test_without_test_images_the_figures_are_said_to_be_too_good(options, data_folder, tmp_path):
+    table = table_of(data_folder, tmp_path / "table.csv", "train", "val")
+    with pytest.warns(UserWarning, match="has no test images, so those of val are measured"):
+        page = fit(table, tmp_path / "run", minutes=0.01, **options | {"steps": [50], "read_text": True})
+    assert "These images also chose the weights" in page.read_text()
 
 
 def test_a_training_ends_in_time_and_goes_on_with_the_same_command(options, data_folder, tmp_path, capfd):
@@ -112,21 +128,10 @@ def _tried(place, name):
 
 
 def test_what_cannot_be_fitted_is_refused_before_any_work(options, data_folder, tmp_path):
-    rows = (data_folder / "text.csv").read_text().splitlines()
-
-    def table(name, *kept):
-        lines = [
-            re.sub("^([0-9]).png,([0-9]).png", rf"{data_folder}/images/\1.png,{data_folder}/masks/\2.png", row)
-            for row in rows
-            if row.endswith((*kept, "split"))
-        ]
-        (tmp_path / name).write_text("\n".join(lines))
-        return tmp_path / name
-
     with pytest.raises(DataError, match="nothing to test with; write test"):
-        fit(table("train.csv", "train"), tmp_path / "run", **options)
+        fit(table_of(data_folder, tmp_path / "train.csv", "train"), tmp_path / "run", **options)
     with pytest.raises(DataError, match="nothing to train on; write train"):
-        fit(table("test.csv", "test"), tmp_path / "run", **options)
+        fit(table_of(data_folder, tmp_path / "test.csv", "test"), tmp_path / "run", **options)
     with pytest.raises(DataError, match="does not exist"):
         fit(tmp_path / "nowhere", tmp_path / "run", **options)
     with pytest.raises(ValueError, match="--output_dir is what fit decides"):

@@ -97,7 +97,7 @@ def unread(items: Sequence[Mapping[str, Any]]) -> Choice | None:
 
 
 def in_two(items: Sequence[Mapping[str, Any]], most: int, seed: int) -> list[list[Mapping[str, Any]]]:
-    """The two folds of a cross-validation: the items of at most so many images, ``split`` being "train" or "val".
+    """The two folds of a cross-validation: items of so many images or a patient more, ``split`` being "train" or "val".
 
     A patient's images, and an image's items, are on the same side.
 
@@ -161,8 +161,11 @@ def winner(dice: Mapping[str, Sequence[float]], images: Sequence[str]) -> tuple[
 
 
 def testing_seconds(pace: Pace, held: Mapping[str, int]) -> float:
-    """What comes after the training: calibration on the items "val", tests on "test" with sentences and without."""
-    return pace.test * (held["val"] + 2 * held["test"])
+    """What comes after the training: calibration on the items "val", tests on "test" with sentences and without.
+
+    Where there is no "test", "val" is tested.
+    """
+    return pace.test * (held["val"] + 2 * (held["test"] or held["val"]))
 
 
 def schedule(

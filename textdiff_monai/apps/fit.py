@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,12 @@ def fit(
             raise DataError(
                 dataset_dir, [f"{dataset_dir}: has nothing to {use}; write {name} in the split of some rows"]
             )
+    if split == "val":
+        warnings.warn(
+            f"{dataset_dir}: has no test images, so those of val are measured, which also choose the weights and the "
+            "calibration: the figures will be too good; write test in the split of some rows",
+            stacklevel=2,
+        )
     drawn = draw_labelled(training, options.get("num_labelled"), options.get("seed", 0), options.get("count", "images"))
     in_two(drawn, 2, 0)  # an error before any work
     if root.exists() and any(root.iterdir()) and not (root / "settings.json").exists():

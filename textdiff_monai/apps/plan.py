@@ -73,7 +73,7 @@ def plan(
     told = [{"choice": name, "options": dict(one.options), "why": one.why} for name, one in choices.items()]
     print("\n".join(f"{one['choice']}: {one['why']}; {one['options'] or 'as train.json has it'}" for one in told))
     table = [{"candidate": name, "what": tried[name].why} | _mean(dice.get(name, []), images) for name in tried]
-    report = {"labelled": min(_IMAGES, len({item["image"] for item in items})), "choices": told, "trials": table}
+    report = {"labelled": len({item["image"] for item in folds[0]}), "choices": told, "trials": table}
     report["testing_seconds"] = testing_seconds(trials.pace(best), held)
     return Plan(dict(options) | _options_of(choices), report)
 
