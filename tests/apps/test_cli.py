@@ -43,6 +43,11 @@ def test_help_names_every_verb_and_does_not_load_pytorch():
     assert all(len(line) > 4 for line in lines)
 
 
+def test_a_short_option_before_a_value_is_not_taken_for_help(textdiff, tmp_path):
+    assert "-h, --host" in textdiff("label-server", "-h")[1]
+    assert "SYNOPSIS" not in textdiff("label-server", tmp_path / "nowhere", "-h", "0.0.0.0")[1]
+
+
 @pytest.mark.parametrize("words", [["--help"], ["recipe", "--help"], ["recipe", "MODEL"]])
 def test_who_reads_the_output_may_stop(words):
     script = "import sys; sys.stdin.read()\nfrom textdiff_monai.apps.cli import main\nmain()\n"

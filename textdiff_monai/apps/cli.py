@@ -68,7 +68,7 @@ def _main() -> None:
         return
     try:
         function = _function(verb)
-        if {"--help", "-h"} & set(words):
+        if "--help" in words or words[-1:] == ["-h"]:  # -h before a value is an option of that letter, such as --host
             function.__annotations__ |= inspect.get_annotations(function, eval_str=True)  # which the help shows
             with redirect_stderr(sys.stdout):
                 fire.Fire({verb: function}, [verb, "--", "--help"], "textdiff")
