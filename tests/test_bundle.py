@@ -546,8 +546,6 @@ def test_what_training_evaluation_and_inference_share_is_the_same_in_each():
     calibrated = {"temperature": "@temperature", "least_presence": "@least_presence"}
     calibrated["familiarity"] = evaluate["validate#inferer#familiarity"]
     assert train["validate"]["inferer"] | calibrated == inference["inferer"]
-    several = json.loads((CONFIGS / "multi_gpu_train.json").read_text())
-    assert [line for line in train["training"][1:] if line not in several["training"]] == []
 
 
 def test_metadata_names_its_version_and_the_packages():
