@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from benchmarks.measure import DTYPES, error, in_precision, machine, matrix_rate
 from benchmarks.memory import training_memory
 from benchmarks.report import plot
 from benchmarks.setting import SETTINGS, Setting, Work, write_weights
-from textdiff_monai.data.files import check_writable
+from textdiff_monai.data.files import check_writable, write_json
 from textdiff_monai.engines.features import FeatureCache
 
 EPOCHS = 50
@@ -54,8 +53,7 @@ def benchmark(
     report: dict[str, Any] = {"config": config if isinstance(config, str) else "own", "machine": machine(where)}
     with tempfile.TemporaryDirectory() as folder:
         report |= _report(setting, where, Path(folder), progress)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    write_json(path, report)
     plot(report, path.with_suffix(".png"))
     return report
 

@@ -21,7 +21,7 @@ from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.apps.workflow import config_files, hushed, run_bundle, same_settings
 from textdiff_monai.data.captions import recaption
 from textdiff_monai.data.checks import check_datalist
-from textdiff_monai.data.files import read_rows, write_rows, written_file, written_whole
+from textdiff_monai.data.files import read_rows, write_json, write_rows, written_whole
 from textdiff_monai.data.items import draw_labelled
 from textdiff_monai.data.layouts import load_datalist
 from textdiff_monai.data.slices import slices_of
@@ -165,8 +165,7 @@ def compare(
             done.append({**row, "captions": kind, **figures})
             write_rows(root / "runs.csv", done)
     table = table_of(_measured(root, product(labelled, networks, captions), seeds, done))
-    with written_file(root / "comparison.json") as partial:
-        partial.write_text(json.dumps(table, indent=2) + "\n")
+    write_json(root / "comparison.json", table)
     labels_curves(table).savefig(root / "curves.png", dpi=150)
     print("\n".join(shown(table)))
     print(f"\ncurves.png shows it, runs.csv has every run, comparison.json these figures: {root}")

@@ -15,7 +15,7 @@ from textdiff_monai.apps.demo_tasks import TASKS, Task
 from textdiff_monai.apps.report.report import report
 from textdiff_monai.apps.story import tell
 from textdiff_monai.apps.workflow import WORDS_OF, config_files, run_bundle
-from textdiff_monai.data.files import read_rows, write_rows
+from textdiff_monai.data.files import read_rows, write_json, write_rows
 
 SIDE = 128
 # Name in the summary, captions that the network reads, where it is reported. The last has the masks of the other sides.
@@ -83,7 +83,7 @@ def demo(
     _write_cases(root)
     tell(root, task)
     summary["seconds"] = time.monotonic() - start
-    (root / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(root / "summary.json", summary)
     report(root, title=f"{root.name}: {task.description}")
     _tell(root, task, summary)
     return summary

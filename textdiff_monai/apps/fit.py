@@ -6,7 +6,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from textdiff_monai.apps.overrides import overrides
 from textdiff_monai.apps.plan import plan
 from textdiff_monai.apps.report.report import report
 from textdiff_monai.apps.workflow import WORDS_OF, config_files, run_bundle, same_settings
-from textdiff_monai.data.files import written_file
+from textdiff_monai.data.files import write_json
 from textdiff_monai.data.items import draw_labelled
 from textdiff_monai.data.layouts import load_datalist
 from textdiff_monai.data.problems import DataError
@@ -95,8 +95,8 @@ def fit(
     if not (root / "train.json").exists():
         found = plan(root / "trials", drawn, held, minutes * 60 - (time.monotonic() - start), backbones, options)
         own = {"dataset_dir": str(dataset_dir), "output_dir": str(root), "ckpt_dir": str(root)}
-        _write(root, "fit.json", found.report)
-        _write(root, "train.json", own | found.options)
+        write_json(root / "fit.json", found.report)
+        write_json(root / "train.json", own | found.options)
     chosen = json.loads((root / "train.json").read_text())
     print(f"\nTraining: {chosen['max_epochs']} epochs; {_spent(start, minutes)}", flush=True)
     left = minutes - (time.monotonic() - start + json.loads((root / "fit.json").read_text())["testing_seconds"]) / 60
@@ -113,11 +113,6 @@ def fit(
         run_bundle("run", laid, {"split": split, "captions": captions, **measured})
     print(f"\nDone; {_spent(start, minutes)}")
     return report(root, split=split)
-
-
-def _write(root: Path, name: str, content: Mapping[str, Any]) -> None:
-    with written_file(root / name) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _spent(start: float, minutes: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from monai.bundle import BundleWorkflow, create_workflow
 
 from textdiff_monai.apps.bundle import bundle_root
-from textdiff_monai.data.files import written_file
+from textdiff_monai.data.files import write_json
 
 WORDS_OF = 8  # cases, worst and best, whose words an evaluation for a report measures
 
@@ -81,5 +81,4 @@ def same_settings(root: Path, what: str, settings: Mapping[str, Any], work: Sequ
         names = sorted(name for name in before.keys() | now if before.get(name) != now.get(name))
         told = ", ".join(f"{name} {before.get(name)} (here {now.get(name)})" for name in names)
         raise ValueError(f"{root} holds a {what} with {told}; go on with what it began with, or choose another")
-    with written_file(path) as partial:
-        partial.write_text(json.dumps(now, indent=2) + "\n")
+    write_json(path, now)

@@ -1,8 +1,9 @@
-"""Folders and tables that are written whole or not at all."""
+"""Folders and files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import tempfile
@@ -73,6 +74,12 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """What JSON can hold, indented, in its folder, which is made."""
+    with written_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def exchange(new: Path, target: Path) -> Path:

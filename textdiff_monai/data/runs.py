@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from textdiff_monai import __version__
-from textdiff_monai.data.files import written_file
+from textdiff_monai.data.files import write_json
 
 _LIBRARIES = ("torch", "monai", "diffusers", "transformers", "numpy", "nibabel", "pillow", "pydicom", "highdicom")
 
@@ -48,8 +48,7 @@ class Run:
         """How far it came: masks that are there, and images that could not be read."""
         told = {"settings": self.settings, "machine": f"{platform.system()} {platform.machine()}", "since": self.since}
         counts = {"masks": done, "failed": len(failed), "seconds": round(time.monotonic() - self._start, 1)}
-        with written_file(self.path) as partial:
-            partial.write_text(json.dumps(told | counts, indent=2) + "\n", encoding="utf-8")
+        write_json(self.path, told | counts)
 
 
 def versions() -> dict[str, str]:

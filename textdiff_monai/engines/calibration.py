@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,7 @@ from ignite.engine import Engine, Events
 from monai.metrics import CumulativeIterationMetric  # type: ignore[attr-defined, unused-ignore]
 from torch import Tensor
 
-from textdiff_monai.data.files import written_file
+from textdiff_monai.data.files import write_json
 from textdiff_monai.engines.presence import presence
 from textdiff_monai.networks.recipe import add_facts
 from textdiff_monai.statistics.calibration import (
@@ -116,8 +115,7 @@ class CalibrationReport:
         kinds = {"calibrated": sum(after, Reliability()), "uncalibrated": sum(before, Reliability())}
         told = {name: {"error": one.error, "reliability": one.table()} for name, one in kinds.items()}
         about = {"temperature": self.temperature, "presence": _presence(chain.from_iterable(items))}
-        with written_file(self.path) as partial:
-            partial.write_text(json.dumps(about | told, indent=2) + "\n")
+        write_json(self.path, about | told)
 
 
 class ExpectedDice(CumulativeIterationMetric):

@@ -15,7 +15,7 @@ from monai.data import decollate_batch
 from monai.utils import string_list_all_gather
 from torch import Tensor
 
-from textdiff_monai.data.files import read_rows, write_rows, written_file
+from textdiff_monai.data.files import read_rows, write_json, write_rows
 from textdiff_monai.engines.features import FeatureCache
 from textdiff_monai.statistics.intervals import Interval, mean_interval, ratio_interval
 
@@ -126,8 +126,7 @@ class MetricsReport:
         intervals = {name: interval for name, values in everything.items() if (interval := _interval(values, images))}
         report: dict[str, Any] = metrics | {"images": len(set(images)), "items": len(cases)}
         report |= {f"{name}_interval": [_figure(found.low), _figure(found.high)] for name, found in intervals.items()}
-        with written_file(self.folder / "metrics.json") as partial:
-            partial.write_text(json.dumps(report | self.about, indent=2, allow_nan=False) + "\n")
+        write_json(self.folder / "metrics.json", report | self.about)
         for name, value in metrics.items():
             low, high = intervals[name][1:] if name in intervals else (math.nan, math.nan)
             within = "" if math.isnan(low) else f" (95 % interval {low:.4g} to {high:.4g})"
