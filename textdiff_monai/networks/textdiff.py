@@ -94,7 +94,8 @@ class TextDiff(nn.Module):
             text_mask: (B, L), True where a token may be seen; only with embeddings, None: all of them.
 
         Returns:
-            (B, num_classes, H, W), in float32 where the network itself lowers the precision.
+            (B, num_classes, H, W), in float32 where the network itself lowers the precision; of several heads, in
+            training, (B, heads, num_classes, H, W), each head's own.
 
         Raises:
             ValueError: for an image size the UNet cannot halve (it names sizes that work), or texts that do not match
