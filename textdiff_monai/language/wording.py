@@ -9,7 +9,6 @@ import numpy as np
 
 from textdiff_monai.language import chest, grammar, histology, lungs, structures
 from textdiff_monai.language.meaning import ALL_FINDINGS, LUNG, NUCLEI, OPACITY, Meaning
-from textdiff_monai.language.reader import read
 from textdiff_monai.language.rules import capitalised, pick
 
 STYLES = ("report", "report", "telegram", "abbreviations", "lay", "request")  # reports are the most common
@@ -42,12 +41,6 @@ def deny(meaning: Meaning, rng: np.random.Generator) -> str | None:
         return capitalised(structures.say(Meaning(meaning.target, present=False), rng))
     rules = chest.trained(pick(STYLES, rng))
     return capitalised(chest.say((), ALL_FINDINGS if rng.random() < 0.5 else (), rules, rng))
-
-
-def reword(text: str, rng: np.random.Generator) -> str:
-    """The caption in other words for the same; one that is not understood, with its sentences in another order."""
-    meaning = read(text)
-    return shuffled(text, rng) if meaning is None else say(meaning, rng)
 
 
 def shuffled(text: str, rng: np.random.Generator) -> str:

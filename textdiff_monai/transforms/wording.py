@@ -73,8 +73,8 @@ class RandWordingd(Randomizable, MapTransform):
                 d[key], d[self.label_key] = denial, torch.zeros_like(d[self.label_key])
             elif drawn < self.deny + (1 - self.deny) * self.prob:
                 d[key] = (
-                    wording.reword(text, rng)
-                    if meaning
+                    wording.say(meaning, rng)
+                    if meaning is not None
                     else wording.thinned(wording.shuffled(text, rng), rng, self.thin)
                 )
         return d
