@@ -17,6 +17,7 @@ from textdiff_monai.data.files import write_rows
 from textdiff_monai.data.layouts import load_datalist
 from textdiff_monai.data.masks import class_indices
 from textdiff_monai.data.readers import read_picture
+from textdiff_monai.data.words import agreement
 from textdiff_monai.phantoms.case import bound_without_text, make_case
 from textdiff_monai.phantoms.phantom import write_phantom
 
@@ -99,11 +100,7 @@ def _bound_of_one_mask(items: Sequence[Mapping[str, Any]]) -> float:
     """For each image the one of its masks that is the best answer to all of its sentences; mean Dice over the items."""
     scores = []
     for _, rows in groupby(items, key=lambda item: item["image"]):
-        masks = [class_indices(read_picture(row["label"])) > 0 for row in rows]
-        best = max(([_dice(guess, mask) for mask in masks] for guess in masks), key=sum)
+        masks = [class_indices(read_picture(row["label"])) for row in rows]
+        best = max(([agreement(guess, mask) for mask in masks] for guess in masks), key=sum)
         scores += best
     return float(np.mean(scores))
-
-
-def _dice(guess: np.ndarray, mask: np.ndarray) -> float:
-    return 2.0 * float((guess & mask).sum()) / max(float(guess.sum() + mask.sum()), 1.0)
