@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
 
-from textdiff_monai.data.masks import class_indices, open_mask
+from textdiff_monai.data.masks import classes_of
 from textdiff_monai.data.readers import open_scan
 
 _SPECK = 4  # pixels: smaller parts are noise of the outline
@@ -46,9 +46,7 @@ def extents_of(
     """
     found = Extents()
     for item in items:
-        scan, value = open_scan(item["image"], plane), item.get("value") or None
-        mask = open_mask(item["label"], scan, plane, item["image"], value)
-        classes = class_indices(mask.stack() if mask.is_stack else mask[0], num_classes, mask_colours, value)
+        classes = classes_of(item, open_scan(item["image"], plane), plane, num_classes, mask_colours)
         if classes.ndim == 3:
             classes = classes[..., int((classes > 0).sum(axis=(0, 1)).argmax())]
         found.images.append(max(classes.shape))

@@ -42,6 +42,19 @@ def open_mask(
     return open_scan(path, plane)
 
 
+def classes_of(
+    item: Mapping[str, Any],
+    image: Scan,
+    plane: str | None = None,
+    num_classes: int = 2,
+    colours: Mapping[Any, int] | None = None,
+) -> np.ndarray:
+    """The classes of an item's whole mask, as :func:`class_indices` has them; ``image`` is the item's, opened."""
+    value = item.get("value") or None
+    mask = open_mask(item["label"], image, plane, item["image"], value)
+    return class_indices(mask.stack() if mask.is_stack else mask[0], num_classes, colours, value)
+
+
 def class_indices(
     picture: Picture,
     num_classes: int = 2,

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from textdiff_monai.data.masks import class_indices, open_mask
+from textdiff_monai.data.masks import classes_of
 from textdiff_monai.data.readers import open_scan
-from textdiff_monai.data.scan import Scan, slice_numbers
+from textdiff_monai.data.scan import slice_numbers
 
 
 def slices_of(
@@ -49,10 +49,11 @@ def slices_of(
             continue
         if per_volume is not None:
             try:
-                marked = _marked(item, scan, plane, num_classes, mask_colours)
+                classes = classes_of(item, scan, plane, num_classes, mask_colours)
             except Exception:
                 found.append(item)
                 continue
+            marked = set(np.flatnonzero(classes.any(axis=(0, 1))).tolist())
             numbers = _drawn(list(numbers), marked, per_volume, random.Random(f"{seed} {item.get('id')}"))
         found += [{**item, "slice": number, "id": f"{item['id']}_{number}"} for number in numbers]
     return found
@@ -65,15 +66,6 @@ def has_volumes(items: Sequence[Mapping[str, Any]], plane: str | None = None) ->
             if open_scan(image, plane).is_stack:
                 return True
     return False
-
-
-def _marked(
-    item: Mapping[str, Any], scan: Scan, plane: str | None, num_classes: int, colours: Mapping[Any, int] | None
-) -> set[int]:
-    """Slices that have something of the target."""
-    mask = open_mask(item["label"], scan, plane, item["image"], item.get("value") or None).stack()
-    indices = class_indices(mask, num_classes, colours, item.get("value") or None)
-    return {int(number) for number in np.flatnonzero(indices.any(axis=(0, 1)))}
 
 
 def _drawn(numbers: list[int], marked: set[int], count: int, chance: random.Random) -> list[int]:
