@@ -15,6 +15,7 @@ from monai.bundle import BundleWorkflow, create_workflow
 
 from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.data.files import write_json
+from textdiff_monai.data.problems import changed
 
 WORDS_OF = 8  # cases, worst and best, whose words an evaluation for a report measures
 
@@ -77,8 +78,6 @@ def same_settings(root: Path, what: str, settings: Mapping[str, Any], work: Sequ
     """
     path, now = root / "settings.json", json.loads(json.dumps(settings, default=str))
     done = path.exists() and any((root / name).exists() for name in work)
-    if done and (before := json.loads(path.read_text())) != now:
-        names = sorted(name for name in before.keys() | now if before.get(name) != now.get(name))
-        told = ", ".join(f"{name} {before.get(name)} (here {now.get(name)})" for name in names)
+    if done and (told := changed(json.loads(path.read_text()), now)):
         raise ValueError(f"{root} holds a {what} with {told}; go on with what it began with, or choose another")
     write_json(path, now)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 class DataError(ValueError):
@@ -21,6 +22,12 @@ def listed(names: Iterable[str], shown: int = 10) -> str:
     """``a, b and 3 more``."""
     names = list(names)
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """``name 1 (here 2), ...`` of the settings that are others now; "" if none is."""
+    names = sorted(name for name in before.keys() | now if before.get(name) != now.get(name))
+    return ", ".join(f"{name} {before.get(name)} (here {now.get(name)})" for name in names)
 
 
 def quoted(cell: str) -> str:

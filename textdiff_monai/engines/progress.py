@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from textdiff_monai.data.files import written_file
+from textdiff_monai.data.problems import changed
 
 
 class Progress:
@@ -70,7 +71,11 @@ class Progress:
         if not self.path.exists():
             return
         saved = torch.load(self.path, map_location="cpu", weights_only=True)
-        self._compare(saved.get("options", {}))
+        if other := changed(saved.get("options", {}), self.options):
+            raise ValueError(
+                f"{self.path}: this run began with {other}; go on with what it began with, or start anew with "
+                "--resume False, best in another folder"
+            )
         max_epochs = engine.state.max_epochs
         for name, item in self._all(engine).items():
             item.load_state_dict(saved[name])
@@ -80,15 +85,6 @@ class Progress:
     def _all(self, engine: Engine) -> dict[str, Any]:
         scaler = getattr(engine, "scaler", None)
         return self.state | {"engine": engine} | ({"scaler": scaler} if scaler else {})
-
-    def _compare(self, began: Mapping[str, Any]) -> None:
-        names = sorted(name for name in self.options.keys() | began if self.options.get(name) != began.get(name))
-        if names:
-            changed = ", ".join(f"{name} {began.get(name)} (here {self.options.get(name)})" for name in names)
-            raise ValueError(
-                f"{self.path}: this run began with {changed}; go on with what it began with, or start anew with "
-                "--resume False, best in another folder"
-            )
 
 
 class BestModel:

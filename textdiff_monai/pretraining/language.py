@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 from transformers import AutoModel, AutoTokenizer, BertModel, PreTrainedTokenizerBase, get_linear_schedule_with_warmup
 
+from textdiff_monai.data.problems import changed
 from textdiff_monai.language import grammar
 from textdiff_monai.language.meaning import Meaning
 from textdiff_monai.language.rules import section
@@ -188,9 +189,8 @@ def _resume(path: Path, parts: dict[str, Any], rng: np.random.Generator, options
     if not path.exists():
         return 0, 0.0
     state = torch.load(path, weights_only=True)
-    before = state["options"]
-    if other := [f"{name} {before[name]} (here {now})" for name, now in options.items() if before[name] != now]:
-        raise ValueError(f"{path} was stopped with {', '.join(other)}; go on with these, or choose another folder")
+    if other := changed(state["options"], options):
+        raise ValueError(f"{path} was stopped with {other}; go on with these, or choose another folder")
     for name, part in parts.items():
         part.load_state_dict(state[name])
     rng.bit_generator.state = state["rng"]
