@@ -241,7 +241,7 @@ def test_without_a_key_metric_the_last_weights_are_the_model(run, tiny, tmp_path
 def test_no_training_rows_are_an_error_that_says_so(run, tiny, data_folder, tmp_path):
     with pytest.raises(RuntimeError) as wrapped:
         run("train.json", **tiny, **{"train#dataset#data": []})
-    assert "no item is of the split train, only of: val (2)" in str(root_cause(wrapped.value))
+    assert "no item is in the split train, only in: val (2)" in str(root_cause(wrapped.value))
 
 
 def test_a_lower_precision_trains_and_infers_on_a_cpu(run, tiny, tmp_path):
@@ -346,7 +346,7 @@ def test_several_targets_of_an_image_are_trained_and_reported_with_its_features_
 def test_a_column_to_group_by_that_is_not_there_is_told_before_any_work(run, tiny, targets_folder, tmp_path, column):
     with pytest.raises(RuntimeError) as wrapped:  # there is no checkpoint yet
         run("train.json", "evaluate.json", **tiny | {"dataset_dir": targets_folder}, group_by=column)
-    told = f"group_by: the data's table has no column '{column}'; it has text, split, target, id"
+    told = f"group_by: the table has no column '{column}'; it has text, split, target, id"
     assert str(root_cause(wrapped.value)) == told
     assert not (tmp_path / "output").exists()
 

@@ -32,7 +32,7 @@ def test_drawn_images_repeat_and_grow():
     assert few == more[:2]
     assert more == draw_labelled(items, 5, seed=1) != draw_labelled(items, 5, seed=2)
     assert draw_labelled(items) == items
-    with pytest.raises(ValueError, match="10 labelled images asked for, of 9"):
+    with pytest.raises(ValueError, match="num_labelled is 10, but the training split has only 9 images"):
         draw_labelled(items, 10)
 
 
@@ -96,16 +96,16 @@ def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder
     table = (data_folder / "text.csv").read_text()
     (tmp_path / "strange" / "text.csv").write_text(re.sub("The nuclei.*high", "Blorp 肺", table))
     unread = pytest.warns(UserWarning, match="have words that the text encoder does not know")
-    with unread, pytest.raises(ValueError, match="of 4 captions none is understood"):
+    with unread, pytest.raises(ValueError, match="none of 4 captions is understood"):
         compare(tmp_path / "strange", tmp_path / "out", (2,), captions=["reworded"], **options)
     with pytest.raises(ValueError, match="--num_labelled is what compare decides, by --labelled"):
         compare(*arguments, (2,), num_labelled=3, **options)
     with pytest.raises(FileNotFoundError, match="nowhere: is no folder"):
         compare(*arguments, (2,), **options | {"backbone": str(tmp_path / "nowhere")})
-    with pytest.raises(ValueError, match="20 labelled images asked for, of 4"):
+    with pytest.raises(ValueError, match="num_labelled is 20, but the training split has only 4 images"):
         compare(*arguments, (2, 20), **options)
     shutil.copytree(data_folder, tmp_path / "untested")
     (tmp_path / "untested" / "text.csv").write_text(table.replace(",test", ",val"))
-    with pytest.raises(DataError, match="no item is of the split test"):
+    with pytest.raises(DataError, match="no item is in the split test"):
         compare(tmp_path / "untested", tmp_path / "out", (2,), **options)
     assert not (tmp_path / "out").exists()

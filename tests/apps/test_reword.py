@@ -109,7 +109,7 @@ def test_captions_that_nobody_understands_are_an_error_before_any_work(options, 
         reword(data, tmp_path / "model.pt", tmp_path / "out", **options)
     assert "puzzling" not in str(caught.value)
     (data / "text.csv").write_text(table.replace(",test", ",val"), encoding="utf-8")
-    with pytest.raises(ValueError, match="no item is of the split test"):
+    with pytest.raises(ValueError, match="no item is in the split test"):
         reword(data, tmp_path / "model.pt", tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 

@@ -221,7 +221,7 @@ def test_results_among_the_images_are_refused_before_any_work(options, tmp_path)
         picture(tmp_path / "in" / name)
     inference, before = f"{bundle_root()}/configs/inference.json", sorted(tmp_path.rglob("*"))
     for source, out in (("in", "in"), ("in", "in/deeper"), ("in/a.png", "in")):
-        refused = rf"{out}: has the images, .* choose another folder"
+        refused = rf"{out}: contains the images, .* choose another folder"
         with pytest.raises(ValueError, match=refused):
             segment(tmp_path / source, "left lung", tmp_path / out, **options)
         places = {"dataset_dir": str(tmp_path / source), "output_dir": str(tmp_path / out)}

@@ -140,7 +140,7 @@ def test_what_cannot_be_read_is_told_at_the_end_and_the_others_go_on(tiny_head, 
         "cut.nii.gz",
         "nan.nii.gz",
     ]
-    assert "1 of 5120 values are no numbers" in caught.value.problems[2]
+    assert "1 of 5120 values are not numbers" in caught.value.problems[2]
     assert [row["id"] for row in read_rows(tmp_path / "out" / "results.csv")] == ["a", "volume"]
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (run["masks"], run["failed"]) == (2, 3)
@@ -271,7 +271,7 @@ def test_masks_are_of_the_type_that_is_asked_for(tiny_head, volume, tmp_path):
     picture = Path(save_image(tmp_path / "a.png", size=(32, 32)))
     (outline,) = segment(picture, "the liver", tmp_path / "geo", output_type="geojson", **tiny_head)
     assert json.loads(outline.read_text())["features"][0]["properties"]["classification"]["name"] == "liver"
-    with pytest.raises(DataError, match=r"volume.nii.gz: a PNG holds one slice, not 5; take the output type nifti"):
+    with pytest.raises(DataError, match=r"volume.nii.gz: a PNG holds one slice, not 5; use output_type nifti"):
         segment(volume, "the liver", tmp_path / "png", output_type="png", **tiny_head)
 
 

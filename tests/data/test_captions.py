@@ -328,5 +328,5 @@ def test_captions_can_be_worded_otherwise_always_in_the_same_words():
     assert texts == [item["text"] for item in recaption(items, "reworded")]
     assert texts[3:] == told[3:]
     assert not set(texts[:3]) & set(told)
-    with pytest.raises(ValueError, match="of 2 captions none is understood"):
+    with pytest.raises(ValueError, match="none of 2 captions is understood"):
         recaption(items[3:], "reworded")

@@ -54,20 +54,20 @@ def test_image_in_two_splits_is_found_by_path_and_reported_once(item: dict[str, 
     (tmp_path / "sub").mkdir()
     other = {**item, "image": str(tmp_path / "sub" / ".." / "one.png"), "split": "test"}
     (problem,) = problems_of_checking([item, other])
-    assert problem.startswith(f"{other['image']}: is in test, and by its path in train as {item['image']}")
+    assert problem.startswith(f"{other['image']}: is in test, but has the path of {item['image']} in train")
 
 
 def test_image_in_two_splits_is_found_by_content(item: dict[str, str], tmp_path: Path) -> None:
     copy = {**item, "image": save_image(tmp_path / "copy.png"), "id": "copy"}
     check_datalist([item, copy], progress=False)
-    assert "by its content in train" in problems_of_checking([item, {**copy, "split": "val"}])[0]
+    assert "but has the content of" in problems_of_checking([item, {**copy, "split": "val"}])[0]
 
 
 def test_empty_pictures_are_not_taken_for_one(tmp_path: Path) -> None:
     items = [{"image": str(tmp_path / f"{split}.png"), "split": split} for split in ("train", "val")]
     for each in items:
         Image.new("RGB", (8, 8), "white").save(each["image"])
-    with pytest.warns(UserWarning, match="2 images have one value everywhere"):
+    with pytest.warns(UserWarning, match="2 images have the same value in every pixel"):
         check_datalist(items, progress=False)
 
 
@@ -75,7 +75,7 @@ def test_name_in_two_splits_is_an_error_in_the_lvit_layout_only(tmp_path: Path) 
     save_lvit(tmp_path / "lvit", "Train", ["a"])
     save_lvit(tmp_path / "lvit", "Test", ["a"])
     (problem,) = problems_of_checking(load_datalist(tmp_path / "lvit"))
-    assert "by its name in train" in problem
+    assert "but has the name of" in problem
     items = [
         {"image": save_image(tmp_path / split / "a.png", len(split)), "split": split} for split in ("train", "val")
     ]
@@ -83,12 +83,12 @@ def test_name_in_two_splits_is_an_error_in_the_lvit_layout_only(tmp_path: Path) 
 
 
 def test_empty_list_and_empty_required_split_are_errors(item: dict[str, str]) -> None:
-    assert "holds no items" in problems_of_checking([])[0]
+    assert "has no items" in problems_of_checking([])[0]
     assert problems_of_checking([], require=["train"]) == [
-        "data list: no item is of the split train; put train in the split column of some rows, or add Train_Folder"
+        "data list: no item is in the split train; put train in the split column of some rows, or add Train_Folder"
     ]
     (problem,) = problems_of_checking([item], require=("train", "val"))
-    assert "no item is of the split val, only of: train (1); put val in the split column" in problem
+    assert "no item is in the split val, only in: train (1); put val in the split column" in problem
 
 
 def test_progress_bar_goes_to_stderr_and_can_be_off(item: dict[str, str], capfd: pytest.CaptureFixture[str]) -> None:
@@ -133,7 +133,10 @@ def test_a_mask_that_lies_elsewhere_is_named(tmp_path: Path, shift: float, apart
     if not apart:
         return check_datalist(items, progress=False)
     (problem,) = problems_of_checking(items)
-    assert problem == f"{mask}: its affine puts it {shift:.4g} mm from {image}; save it with the affine of its image"
+    assert (
+        problem
+        == f"{mask}: its affine places it {shift:.4g} mm away from {image}; save it with the affine of its image"
+    )
 
 
 def test_a_mask_without_an_affine_is_refused_where_its_image_is_turned(tmp_path: Path) -> None:
@@ -142,20 +145,20 @@ def test_a_mask_without_an_affine_is_refused_where_its_image_is_turned(tmp_path:
     turned = save_nifti(tmp_path / "b.nii", *reoriented("RAS", SLICE))
     check_datalist([{"image": straight, "label": mask}], progress=False)
     (problem,) = problems_of_checking([{"image": turned, "label": mask}])
-    assert problem.startswith(f"{mask}: {turned} or it has an affine that turns it, the other has none; ")
+    assert problem.startswith(f"{mask}: of this mask and {turned}, only one has an affine that turns it; ")
 
 
 def test_what_reads_but_hardly_serves_is_warned_of(tmp_path: Path) -> None:
     even = tmp_path / "even.png"
     Image.new("L", (6, 4), 7).save(even)
     masks = [save_mask(tmp_path / f"{value}.png", [0, value]) for value in (1, 255, 2)]
-    with pytest.warns(UserWarning, match=r"1 images have one value everywhere: .*even\.png"):
+    with pytest.warns(UserWarning, match=r"1 images have the same value in every pixel: .*even\.png"):
         check_datalist([{"image": str(even), "label": masks[0]}], progress=False)
     images = [save_image(tmp_path / f"i{seed}.png", seed) for seed in range(3)]
     items = [{"image": image, "label": mask} for image, mask in zip(images, masks, strict=True)]
-    with pytest.warns(UserWarning, match=r"masks differ in the value of their foreground.*1 \(1 images\), 255 .*, 2 "):
+    with pytest.warns(UserWarning, match=r"masks have different foreground values.*1 \(1 images\), 255 .*, 2 "):
         check_datalist(items, progress=False)
-    with pytest.warns(UserWarning, match=r"upside down if they were made from pictures: .*eye\.nii"):
+    with pytest.warns(UserWarning, match=r"upside down if they were converted from pictures: .*eye\.nii"):
         check_datalist([{"image": save_nifti(tmp_path / "eye.nii", SLICE, np.eye(4))}], progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -191,7 +194,7 @@ def test_pixels_tell_an_image_again_that_was_saved_in_another_format(tmp_path: P
     Image.open(image).save(tmp_path / "b.tif")
     items = [{"image": image, "split": "train"}, {"image": str(tmp_path / "b.tif"), "split": "test"}]
     (problem,) = problems_of_checking(items)
-    assert "b.tif: is in test, and by its content in train" in problem
+    assert "b.tif: is in test, but has the content of" in problem
 
 
 def test_files_that_are_no_numbers_or_no_picture_are_told_with_the_reason(tmp_path: Path) -> None:
@@ -199,8 +202,8 @@ def test_files_that_are_no_numbers_or_no_picture_are_told_with_the_reason(tmp_pa
     image = save_image(tmp_path / "i.png")
     problems = problems_of_checking([{"image": image, "label": nan}, {"image": nan}])
     assert problems == [
-        f"{nan}: this mask: 24 of 24 values are no numbers (NaN or infinite); write others there",
-        f"{nan}: this image: 24 of 24 values are no numbers (NaN or infinite); write others there",
+        f"{nan}: this mask: 24 of 24 values are not numbers (NaN or infinite); replace them",
+        f"{nan}: this image: 24 of 24 values are not numbers (NaN or infinite); replace them",
     ]
 
 

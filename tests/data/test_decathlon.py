@@ -66,14 +66,14 @@ def test_what_is_wrong_is_named_by_list_and_number(folder):
     save_list(folder, training=[entry("a"), {**entry("b"), "image": ["1.png", "2.png"]}, entry("no")])
     with pytest.raises(DataError) as caught:
         load_datalist(folder)
-    assert caught.value.problems[0] == "dataset.json training 2: image is no string; write one path or sentence"
+    assert caught.value.problems[0] == "dataset.json training 2: image is not a string; write one path or sentence"
     assert "dataset.json training 3: image './images/no.png' does not exist" in caught.value.problems[1]
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"training": {}}', '{"train it": []}'])
 def test_another_json_is_no_data_list(folder, content):
     (folder / "x.json").write_text(content)
-    with pytest.raises(DataError, match=r"x\.json: is no (JSON|data list)"):
+    with pytest.raises(DataError, match=r"x\.json: is not (JSON|a data list)"):
         load_datalist(folder / "x.json")
 
 

@@ -51,7 +51,7 @@ def test_a_repeated_row_is_left_out_and_said(tmp_path):
     save_pairs(tmp_path)
     row = "a.png,a.png,left,train"
     with pytest.warns(
-        UserWarning, match="1 rows repeat image, sentence and mask of others and are left out: text.csv row 4"
+        UserWarning, match="1 rows repeat the image, sentence and mask of other rows and are left out: text.csv row 4"
     ):
         items = load_datalist(save_csv(tmp_path, row, "b.png,b.png,left,train", row))
     assert [item["id"] for item in items] == ["a", "b"]
@@ -94,7 +94,7 @@ def test_an_error_repeats_no_sentence_that_stands_where_a_file_should(tmp_path):
     problems = problems_of(save_csv(tmp_path, *rows))
     assert problems == [
         "text.csv row 2: mask (a text of 27 characters) does not exist; write the name of a file there",
-        "text.csv row 3: split (a text of 32 characters) is unknown; write one of train, val, test",
+        "text.csv row 3: split (a text of 32 characters) is unknown; use one of train, val, test",
     ]
 
 
@@ -115,7 +115,9 @@ def test_files_are_found_by_names_that_differ_in_case_accents_or_ending(tmp_path
     assert [item["id"] for item in items] == ["7", "IMG_1", unicodedata.normalize("NFD", "lésion")]
     save_image(tmp_path / "images" / "7.jpg")
     (problem,) = problems_of(tmp_path)
-    assert problem.startswith(f"text.csv row 4: image '7' may be {tmp_path}/images/7.jpg, {tmp_path}/images/7.png; ")
+    assert problem.startswith(
+        f"text.csv row 4: image '7' could be any of {tmp_path}/images/7.jpg, {tmp_path}/images/7.png; "
+    )
 
 
 def test_one_file_is_one_image_however_its_path_is_written(tmp_path):
@@ -194,9 +196,9 @@ def test_drawing_counts_images_and_takes_all_their_rows():
 def test_drawing_counts_rows_when_told():
     items = rows_of_images(3, 3)
     assert len(draw_labelled(items, 4, unit="rows")) == 4
-    with pytest.raises(ValueError, match="7 labelled rows asked for, of 6"):
+    with pytest.raises(ValueError, match="num_labelled is 7, but the training split has only 6 rows"):
         draw_labelled(items, 7, unit="rows")
-    with pytest.raises(ValueError, match="3 labelled images asked for, of 2"):
+    with pytest.raises(ValueError, match="num_labelled is 3, but the training split has only 2 images"):
         draw_labelled(items, 3)
     with pytest.raises(ValueError, match="expected 'images' or 'rows'"):
         draw_labelled(items, 1, unit="masks")

@@ -53,7 +53,7 @@ def test_columns_go_by_the_names_that_are_given(csv_dir: Path) -> None:
     names = {"image": "file", "text": "befund"}
     assert [item["text"] for item in load_datalist(folder, columns=names)] == ["One."]
     assert [item["text"] for item in load_images(folder, columns=names)] == ["One."]
-    with pytest.raises(DataError, match="columns: picture is none of image, mask, text, split"):
+    with pytest.raises(DataError, match="columns: picture is not one of image, mask, text, split"):
         load_datalist(folder, columns={"picture": "file"})
 
 

@@ -155,33 +155,33 @@ REFUSED = {
     "255": (picture(TARGET * 255), {"num_classes": 3}, "expected integers 0..2, got 0, 255; relabel"),
     "no background": (picture(CLASSES[:1].repeat(6, 0) % 2 + 1), {}, "one other value, got 1, 2; relabel"),
     "halves": (nifti(TARGET / 2), {"num_classes": 3}, "expected integers 0..2, got 0, 0.5; relabel"),
-    "blurred": (picture(RAMP), {}, "got 0, 1, 2, 3, 4, 5, 6, 7 and 46 more; values between those meant come from JPEG"),
+    "blurred": (picture(RAMP), {}, "got 0, 1, 2, 3, 4, 5, 6, 7 and 46 more; in-between values come from JPEG"),
     "colours": (
         picture(coloured(CLASSES, (0, 0, 0), RED, BLUE)),
         {},
-        "expected black and one other colour, got 0, #0000ff, #ff0000; say which colour is which class: --mask_colours",
+        "expected black and one other colour, got 0, #0000ff, #ff0000; assign classes to colours: --mask_colours",
     ),
-    "no black": (picture(coloured(TARGET, RED, BLUE)), {}, "black and one other colour, got #0000ff, #ff0000; say"),
-    "one colour": (picture(coloured(TARGET, RED, RED)), {}, "expected black and one other colour, got #ff0000; say"),
-    "soft edge": (picture(coloured(CLASSES, (0, 0, 0, 0), (*RED, 128), (*RED, 255))), {}, "#ff000080, #ff0000ff; say"),
-    "many colours": (picture(np.stack([RAMP, RAMP, RAMP * 2], -1)), {}, "46 more; values between those meant"),
+    "no black": (picture(coloured(TARGET, RED, BLUE)), {}, "black and one other colour, got #0000ff, #ff0000; assign"),
+    "one colour": (picture(coloured(TARGET, RED, RED)), {}, "expected black and one other colour, got #ff0000; assign"),
+    "soft edge": (picture(coloured(CLASSES, (0, 0, 0, 0), (*RED, 128), (*RED, 255))), {}, "#ff0000ff; assign"),
+    "many colours": (picture(np.stack([RAMP, RAMP, RAMP * 2], -1)), {}, "46 more; in-between values"),
     "colours, three classes": (
         picture(coloured(CLASSES, (0, 0, 0), RED, BLUE)),
         {"num_classes": 3},
-        "expected integers 0..2, got 0, #0000ff, #ff0000; give classes to them: --mask_colours",
+        "expected integers 0..2, got 0, #0000ff, #ff0000; assign classes to them: --mask_colours",
     ),
     "palette of three": (palette(CLASSES, (0, 0, 0), RED, GREEN), {}, "got 0 (0), 1 (#ff0000), 2 (#008000); relabel"),
     "palette with black last": (
         palette(TARGET, (255, 255, 255), (0, 0, 0)),
         {},
-        "expected the number 0 of the palette for the background, got 1 for black; say which colour is which class",
+        "expected the number 0 of the palette for the background, got 1 for black; assign classes to colours",
     ),
     "not in the table": (
         picture(coloured(CLASSES, (0, 0, 0), RED, BLUE)),
         {"mask_colours": {"red": 1}},
-        "expected the colours of mask_colours, got #0000ff too; add them or correct the mask",
+        "expected only the colours of mask_colours, got #0000ff too; add them or correct the mask",
     ),
-    "no colour": (picture(TARGET), {"mask_colours": {"rad": 1}}, "mask_colours: 'rad' is no colour; write names"),
+    "no colour": (picture(TARGET), {"mask_colours": {"rad": 1}}, "mask_colours: 'rad' is not a colour; write names"),
     "no class": (picture(TARGET), {"mask_colours": {"red": 2}}, "mask_colours: expected classes 0..1, got 2"),
 }  # fmt: skip
 
@@ -211,5 +211,5 @@ def test_a_jpeg_mask_is_refused_unless_nothing_blurred(tmp_path):
 
 def test_sixteen_bits_of_several_channels_are_refused(tmp_path):
     picture(coloured(TARGET, (0, 0, 0), (1, 1, 1)))(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="got 16; save it as a grey picture"):
+    with pytest.raises(ValueError, match="got 16; save it as a grayscale image"):
         class_indices(read_picture(tmp_path / "a.png")._replace(whole=False))

@@ -54,5 +54,5 @@ def test_a_region_is_called_by_the_target_of_its_sentence_or_by_the_sentence(tmp
 
 def test_a_volume_has_no_outline(tmp_path):
     of = Origin(Path("a.nii"))
-    with pytest.raises(ValueError, match="GeoJSON outlines one slice, not 3; take the output type nifti"):
+    with pytest.raises(ValueError, match="GeoJSON outlines one slice, not 3; use output_type nifti"):
         writer_for(of, "geojson").write(tmp_path / "a.geojson", np.ones((2, 2, 3), np.uint8), of)

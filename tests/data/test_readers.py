@@ -173,21 +173,21 @@ def pages(path):
 
 
 REFUSED = {
-    "pages.tif": (pages, "expected one picture, got 2 pages; save each as a file"),
+    "pages.tif": (pages, "expected one picture, got 2 pages; save each separately"),
     "pages.gif": (lambda path: save(path, GRAY, save_all=True, append_images=[Image.new("L", (9, 6))]), "got 2 pages"),
     "volume.nii.gz": (
         lambda path: save_nifti(path, np.zeros((5, 6, 7), np.int16)),
         r"expected one 2D slice, got a volume of 7 slices; give single slices",
     ),
     "times.nii": (lambda path: save_nifti(path, np.zeros((5, 6, 1, 3), np.int16)), r"got the shape \(5, 6, 1, 3\)"),
-    "a.npy": (lambda path: path.touch(), "expected a file of one of the kinds .nii.gz, .nii, .png"),
+    "a.npy": (lambda path: path.touch(), "expected a file of type .nii.gz, .nii, .png"),
     "complex.nii": (lambda path: save_nifti(path, np.zeros((5, 6), np.complex64)), "complex numbers; save their"),
     "nan.nii": (
         lambda path: save_nifti(path, np.array([[0, np.nan], [np.inf, 1]], np.float32)),
-        r"2 of 4 values are no numbers \(NaN or infinite\); write others there",
+        r"2 of 4 values are not numbers \(NaN or infinite\); replace them",
     ),
-    "nan.tif": (lambda path: save(path, np.full((2, 2), np.nan, np.float32)), "4 of 4 values are no numbers"),
-    "a.dcm": (lambda path: path.touch(), "a.dcm is no DICOM file that can be read"),
+    "nan.tif": (lambda path: save(path, np.full((2, 2), np.nan, np.float32)), "4 of 4 values are not numbers"),
+    "a.dcm": (lambda path: path.touch(), "a.dcm is not a readable DICOM file"),
 }  # fmt: skip
 
 

@@ -106,7 +106,9 @@ def test_the_same_asked_twice_is_answered_twice(tmp_path, image):
 
 def test_another_table_of_that_name_is_left_alone(tmp_path):
     write_rows(tmp_path / "results.csv", [{"patient": 1}])
-    with pytest.raises(ValueError, match=r"results\.csv: is no table of results; remove it or choose another folder"):
+    with pytest.raises(
+        ValueError, match=r"results\.csv: is not a table of results; remove it or choose another folder"
+    ):
         Results(tmp_path)
 
 
@@ -141,7 +143,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path):
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_is_refused_before_any_work(tmp_path):
     (tmp_path / "read_only").mkdir(mode=0o555)
-    with pytest.raises(OSError, match="read_only: nothing may be written there"):
+    with pytest.raises(OSError, match="read_only: is not writable"):
         Results(tmp_path / "read_only" / "new")
 
 

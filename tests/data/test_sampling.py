@@ -26,5 +26,5 @@ def test_any_column_tells_kinds_and_one_that_nobody_has_is_named():
     items = [{"target": target, "image": "a.png"} for target in "aaaaaaaaab"]
     drawn = Counter(items[index]["target"] for index in even_sampler(items, 10000, 0, by="target"))
     assert drawn["a"] / drawn["b"] == pytest.approx(3, abs=0.2)
-    with pytest.raises(ValueError, match="no organ to draw evenly by"):
+    with pytest.raises(ValueError, match="evenly by organ: the table has no such column"):
         even_sampler(items, 10, 0, by="organ")

@@ -70,7 +70,7 @@ def test_a_missing_third_axis_is_made_up_and_a_worse_affine_refused():
     for value in (0, np.nan):
         broken = AFFINE.copy()
         broken[:3, 0] = value
-        with pytest.raises(ValueError, match="its affine has no inverse; save it with the affine of its source"):
+        with pytest.raises(ValueError, match="its affine cannot be inverted; save it with the affine of its source"):
             Space.of_slice(SHAPE, broken)
     with pytest.raises(ValueError, match=r"expected one 2D slice, got the shape \(5, 7, 2\)"):
         Space.of_slice((5, 7, 2), AFFINE)

@@ -85,7 +85,7 @@ def test_short_rows_are_filled_and_long_ones_refused(tmp_path):
     rows, problems = [], []
     rows = read_table(folder / "text.csv", COLUMNS, problems)
     assert [row.cells["split"] for row in rows] == ["", "train"]
-    assert problems == ["text.csv row 3: more cells than the header has; put texts with separators in double quotes"]
+    assert problems == ["text.csv row 3: more cells than the header; put texts with separators in double quotes"]
 
 
 def test_columns_go_by_other_names(tmp_path):
@@ -108,7 +108,7 @@ def test_one_column_is_not_taken_for_two(tmp_path):
     folder = save_csv(tmp_path, "a.png,x", header="image,report")
     columns = {"text": "report", "text_2": "Report"}
     (problem,) = problems_of(folder / "text.csv", ("image", "text", "text_2"), columns=columns)
-    assert problem.endswith("one column is given for text, text_2; name one of its own for each in --columns")
+    assert problem.endswith("the same column is given for text, text_2; give each its own in --columns")
 
 
 def test_missing_columns_are_named_with_those_found_and_a_way(tmp_path):
@@ -116,14 +116,14 @@ def test_missing_columns_are_named_with_those_found_and_a_way(tmp_path):
     (problem,) = problems_of(folder / "text.csv")
     assert problem == (
         f"{tmp_path}/text.csv: no column image, mask in the first row, which is: file | maske | text | split; rename "
-        "columns, or say which they are: --columns \"{'image': 'NAME', 'mask': 'NAME'}\""
+        "columns, or name them with --columns \"{'image': 'NAME', 'mask': 'NAME'}\""
     )
 
 
 def test_a_table_without_a_header_is_told_without_its_sentences(tmp_path):
     (tmp_path / "t.csv").write_text("a.png,a.png,secret lesion,train\n")
     (problem,) = problems_of(tmp_path / "t.csv")
-    assert "names a file; put a row with the columns' names above it" in problem
+    assert "names a file; add a header row above it" in problem
     assert "secret" not in problem
 
 
@@ -152,9 +152,9 @@ def test_the_sheet_that_has_the_columns_is_taken(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "what"),
     [
-        ("t.xlsx", b"version https://example.org/spec/v1", "is no workbook"),
+        ("t.xlsx", b"version https://example.org/spec/v1", "is not a workbook"),
         ("t.xlsx", b"PK\x03\x04 damaged", "cannot be read"),
-        ("t.csv", b"\xd0\xcf\x11\xe0 old", "is a workbook of the old kind; save it as .xlsx or CSV"),
+        ("t.csv", b"\xd0\xcf\x11\xe0 old", "is a workbook in the old format; save it as .xlsx or CSV"),
         ("t.csv", codecs.BOM_UTF16_LE + b"a", "is neither UTF-8, UTF-16 nor Windows-1252"),
         ("t.csv", b"", "no column image, mask, text, split in the first row, which is: empty"),
     ],

@@ -127,7 +127,7 @@ def test_what_is_no_volume_is_an_error_that_names_the_file(tmp_path):
     save_nifti(tmp_path / "times.nii.gz", np.zeros((5, 6, 7, 2), np.int16))
     with pytest.raises((ValueError, RuntimeError)) as caught:
         load(tmp_path / "times.nii.gz")
-    expected = "times.nii.gz: expected a volume of three axes, got the shape (5, 6, 7, 2); save each as a file"
+    expected = "times.nii.gz: expected a volume of three axes, got the shape (5, 6, 7, 2); save each separately"
     assert expected in causes(caught.value)
 
 
@@ -210,7 +210,7 @@ def test_a_volume_is_resized_as_published_slice_by_slice(tmp_path):
 
 
 def test_masks_of_several_classes_are_not_grown_into_one():
-    with pytest.raises(ValueError, match="grow_labels makes one foreground of all 2 classes: give --grow_labels False"):
+    with pytest.raises(ValueError, match="grow_labels merges all 2 classes into one: give --grow_labels False"):
         preprocessing(num_classes=3, resize=16, grow_labels=True)
 
 

@@ -26,12 +26,12 @@ def apart(image: Picture, mask: Picture, path: Path) -> str:
         if known is None or known.as_filed:
             return ""
         fix = "save both in one format, with the same affine"
-        return f"{path} or it has an affine that turns it, the other has none; {fix}"
+        return f"of this mask and {path}, only one has an affine that turns it; {fix}"
     corners = np.array([[*corner, 1] for corner in product(*((0, length - 1) for length in [*size, 1][:3]))])
     distance = np.linalg.norm((corners @ (one.seen_affine - other.seen_affine).T)[:, :3], axis=1).max()
     if distance <= _APART * min(one.spacing[:2]):
         return ""
-    return f"its affine puts it {distance:.4g} mm from {path}; save it with the affine of its image"
+    return f"its affine places it {distance:.4g} mm away from {path}; save it with the affine of its image"
 
 
 def _size(picture: Picture) -> tuple[int, ...]:

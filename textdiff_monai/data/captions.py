@@ -175,7 +175,7 @@ def _reworded(texts: Sequence[str]) -> list[str]:
     new = [worded_otherwise(text, rng) for text in texts]
     if not any(new):
         known = "zones of chest films, lungs, nuclei, structures and lesions by name"
-        raise ValueError(f"captions reworded: of {len(texts)} captions none is understood ({known}); leave it out")
+        raise ValueError(f"captions reworded: none of {len(texts)} captions is understood (only {known}); leave it out")
     return [text if other is None else other for text, other in zip(texts, new, strict=True)]
 
 

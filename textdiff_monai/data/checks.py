@@ -64,7 +64,7 @@ def check_datalist(
     """
     problems = _missing_splits(items, require)
     if not items and not problems:
-        problems.append("data list: holds no items; add images, or ask for another split")
+        problems.append("data list: has no items; add images, or choose another split")
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for item in items:  # an image is opened once, however many rows it has
         groups.setdefault((item["image"], item.get("split", "")), []).append(item)
@@ -84,7 +84,7 @@ def check_datalist(
             firsts = [(reason, seen.setdefault((reason, key), item)) for reason, key in found.keys.items()]
             leaks = [(reason, first) for reason, first in firsts if first.get("split") != item.get("split")]
             for reason, first in leaks[:1]:
-                there = f"is in {item.get('split')}, and by its {reason} in {first.get('split')} as {first['image']}"
+                there = f"is in {item.get('split')}, but has the {reason} of {first['image']} in {first.get('split')}"
                 problems.append(f"{item['image']}: {there}; keep it in one split")
     if problems:
         raise DataError("the data list", problems)
@@ -93,15 +93,15 @@ def check_datalist(
         where = "training mask" if "train" in classes else "mask"
         warnings.warn(f"no {where} has the class {listed(map(str, sorted(lacking)))}", stacklevel=2)
     if even:
-        warnings.warn(f"{len(even)} images have one value everywhere: {listed(even)}", stacklevel=2)
+        warnings.warn(f"{len(even)} images have the same value in every pixel: {listed(even)}", stacklevel=2)
     if identity:
         what = (
-            "images have the identity as affine, and are seen as it says: upside down if they were made from pictures"
+            "images have the identity as affine and are read that way: upside down if they were converted from pictures"
         )
         warnings.warn(f"{len(identity)} {what}: {listed(identity)}", stacklevel=2)
     if num_classes == 2 and mask_colours is None and len(values) > 1 and set(values) != {"1", "255"}:
         shown = listed(f"{value} ({count} images)" for value, count in values.most_common())
-        warnings.warn(f"masks differ in the value of their foreground, which is one class: {shown}", stacklevel=2)
+        warnings.warn(f"masks have different foreground values, all read as one class: {shown}", stacklevel=2)
     if shared := _shared_patients(items):
         warnings.warn(f"{len(shared)} patients have images in several splits, such as {listed(shared)}", stacklevel=2)
 
@@ -115,7 +115,7 @@ def check_column(items: Sequence[Mapping[str, Any]], group_by: str | None) -> No
     for item in items if group_by is not None else ():
         columns = [name for name in item if name not in ("image", "label")]
         if group_by not in columns:
-            raise ValueError(f"group_by: the data's table has no column {group_by!r}; it has {listed(columns)}")
+            raise ValueError(f"group_by: the table has no column {group_by!r}; it has {listed(columns)}")
 
 
 def readable(
@@ -157,7 +157,7 @@ def _missing_splits(items: Sequence[Mapping[str, Any]], require: Sequence[str]) 
         if not counts[split]:
             got = ", ".join(f"{name} ({count})" for name, count in counts.items())
             fix = f"put {split} in the split column of some rows, or add {SPLITS.get(split, split)}"
-            problems.append(f"data list: no item is of the split {split}{f', only of: {got}' if got else ''}; {fix}")
+            problems.append(f"data list: no item is in the split {split}{f', only in: {got}' if got else ''}; {fix}")
     return problems
 
 
@@ -228,5 +228,5 @@ def _opened(path: Path, noun: str, problems: list[str], opening: Callable[[], Sc
     except ValueError as error:
         problems.append(f"{path}: this {noun}: {error}")
     except Exception as error:  # Pillow and nibabel raise many kinds
-        problems.append(f"{path}: this {noun} cannot be read ({error!r}); replace it or take it off the list")
+        problems.append(f"{path}: this {noun} cannot be read ({error!r}); replace it or remove it from the table")
     return None

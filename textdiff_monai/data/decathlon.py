@@ -37,12 +37,12 @@ def data_list_rows(file: Path, problems: list[str], columns: Mapping[str, str] |
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as error:
-        raise DataError(file, [f"{file}: is no JSON ({type(error).__name__}); save it again as UTF-8"]) from None
+        raise DataError(file, [f"{file}: is not JSON ({type(error).__name__}); save it again as UTF-8"]) from None
     lists = (
         {key: entries for key, entries in content.items() if key in SPLIT_NAMES} if isinstance(content, dict) else {}
     )
     if not lists or not all(isinstance(entries, list) for entries in lists.values()):
-        raise DataError(file, [f"{file}: is no data list; it needs the lists training, validation and test"])
+        raise DataError(file, [f"{file}: is not a data list; it needs the lists training, validation and test"])
     rows, silent = list[Row](), list[str]()
     for key, entries in lists.items():
         for number, entry in enumerate(entries, 1):
@@ -50,7 +50,7 @@ def data_list_rows(file: Path, problems: list[str], columns: Mapping[str, str] |
             fields = entry if isinstance(entry, dict) else {"image": entry}
             read = {column: fields.get(name, "") for column, name in (_KEYS | dict(columns or {})).items()}
             if wrong := [column for column, value in read.items() if not isinstance(value, str)]:
-                problems.append(f"{where}: {listed(wrong)} is no string; write one path or sentence")
+                problems.append(f"{where}: {listed(wrong)} is not a string; write one path or sentence")
                 continue
             more = {name: str(value) for name, value in fields.items() if isinstance(value, str | int | float)}
             rows.append(Row(where, file.parent, more | read | {"split": key}))

@@ -41,7 +41,7 @@ def check_writable(folder: str | Path) -> None:
     if not nearest.is_dir():
         raise NotADirectoryError(f"{nearest}: is a file; choose a folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise PermissionError(f"{nearest}: nothing may be written there; choose another folder")
+        raise PermissionError(f"{nearest}: is not writable; choose another folder")
 
 
 @contextmanager

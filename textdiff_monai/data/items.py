@@ -34,7 +34,7 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
     for row in rows:
         image, split = _file(row, "image", files, problems), SPLIT_NAMES.get(row.cells["split"].lower(), "")
         if not split:
-            problem = f"split {quoted(row.cells['split'])} is unknown; write one of {', '.join(SPLITS)}"
+            problem = f"split {quoted(row.cells['split'])} is unknown; use one of {', '.join(SPLITS)}"
             problems.append(f"{row.where}: {problem}")
         if some and not row.cells["mask"]:
             unlabelled.append(row.where)
@@ -54,11 +54,11 @@ def labelled_items(rows: Sequence[Row], problems: list[str]) -> list[dict[str, s
         else:
             problems.append(
                 f"{row.where}: has the image and sentence of {before.where} but another mask; say in the sentences "
-                "what each mask shows, or join the masks"
+                "what each mask shows, or merge the masks"
             )
     for wheres, what in (
         (unlabelled, "have no mask and are left out"),
-        (repeated, "repeat image, sentence and mask of others and are left out"),
+        (repeated, "repeat the image, sentence and mask of other rows and are left out"),
         (silent, "have no sentence, and are read with an empty one"),
     ):
         if wheres:
@@ -86,7 +86,7 @@ def _file(row: Row, column: str, files: Listings, problems: list[str]) -> str:
     """The file that a row names, beside its table or in ``images/`` or ``masks/`` there; "" with a problem if none."""
     name = row.cells[column]
     if not name:
-        problems.append(f"{row.where}: the {column} is empty; name its file or delete the row")
+        problems.append(f"{row.where}: the {column} is empty; enter its file or delete the row")
         return ""
     names = [name, PureWindowsPath(name).as_posix()] if "\\" in name else [name]
     places = [Path(os.path.normpath(row.folder / folder / each)) for each in names for folder in ("", f"{column}s")]
@@ -97,7 +97,7 @@ def _file(row: Row, column: str, files: Listings, problems: list[str]) -> str:
         return str(found[0])
     what, fix = "does not exist", f"put it at {' or '.join(dict.fromkeys(map(str, places[-2:])))}"
     if found:
-        what, fix = f"may be {listed(map(str, found))}", "write which of them"
+        what, fix = f"could be any of {listed(map(str, found))}", "write which one"
     elif quoted(name) != repr(name):
         fix = "write the name of a file there"
     problems.append(f"{row.where}: {column} {quoted(name)} {what}; {fix}")
@@ -172,12 +172,12 @@ def draw_labelled(
         unit: what is counted: "images", or "rows" for items whatever their images.
     """
     if unit not in ("images", "rows"):
-        raise ValueError(f"num_labelled counts {unit!r}: expected 'images' or 'rows'")
+        raise ValueError(f"count is {unit!r}: expected 'images' or 'rows'")
     if count is None:
         return list(items)
     groups: dict[Any, list[Mapping[str, Any]]] = {}
     for index, item in enumerate(items):
         groups.setdefault(item["image"] if unit == "images" else index, []).append(item)
     if not 0 < count <= len(groups):
-        raise ValueError(f"{count} labelled {unit} asked for, of {len(groups)} in the training split")
+        raise ValueError(f"num_labelled is {count}, but the training split has only {len(groups)} {unit}")
     return [item for group in random.Random(seed).sample(list(groups.values()), len(groups))[:count] for item in group]

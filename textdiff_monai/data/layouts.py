@@ -56,7 +56,7 @@ def load_datalist(
     """
     root, problems = Path(dataset_dir), list[str]()
     if split is not None and split not in SPLIT_NAMES:
-        raise DataError(root, [f"{root}: split {split!r} is unknown; ask for one of {', '.join(SPLITS)}"])
+        raise DataError(root, [f"{root}: split {split!r} is unknown; use one of {', '.join(SPLITS)}"])
     items = labelled_items(_rows(root, _COLUMNS, problems, columns), problems)
     if problems:
         raise DataError(root, problems)
@@ -109,8 +109,8 @@ def load_images(
     images = {series_of(item["image"])[0] for item in items}
     folders = {series_of(root)[0], *(image if image.is_dir() else image.parent for image in images)}
     if out is not None and os.path.exists(out) and any(folder.samefile(out) for folder in folders):
-        what = "has the images, and the next run would read the table of results"
-        raise ValueError(f"{out}: {what}; choose another folder for these")
+        what = "contains the images, and the next run would read the results table as input"
+        raise ValueError(f"{out}: {what}; choose another folder for results")
     texts = [text] if isinstance(text, str) else list(text) or [""]
     return with_ids(item | {"text": one} for item in items for one in ([item["text"]] if item["text"] else texts))
 
@@ -124,7 +124,7 @@ def _rows(root: Path, required: tuple[str, ...], problems: list[str], columns: M
     further = tuple(name for name in columns if FURTHER_TEXT.fullmatch(name))
     if unknown := sorted(columns.keys() - set(_COLUMNS) - set(further)):
         known = f"{', '.join(_COLUMNS)}, text_2"
-        raise DataError(root, [f"columns: {listed(unknown)} is none of {known}; say 'image': 'NAME'"])
+        raise DataError(root, [f"columns: {listed(unknown)} is not one of {known}; write 'image': 'NAME'"])
     if not root.exists():
         raise DataError(root, [f"{root}: does not exist; give a table, or a folder with one"])
     if is_lvit(root):

@@ -77,7 +77,7 @@ def class_indices(
         ValueError: saying what was expected, what was found, and what to do.
     """
     if not picture.whole:
-        raise ValueError("expected at most 8 bits for each of several channels, got 16; save it as a grey picture")
+        raise ValueError("expected at most 8 bits for each of several channels, got 16; save it as a grayscale image")
     if picture.pixels.ndim == 4:
         height, width, slices, channels = picture.pixels.shape
         flat = picture.pixels.reshape(height, width * slices, channels)
@@ -94,7 +94,7 @@ def class_indices(
         return _foreground(values)
     if values.ndim == 3:
         raise ValueError(
-            f"expected integers 0..{num_classes - 1}, got {_names(values)}; give classes to them: {_TABLE}"
+            f"expected integers 0..{num_classes - 1}, got {_names(values)}; assign classes to them: {_TABLE}"
         )
     found = _distinct(values)
     if num_classes == 2:
@@ -110,7 +110,7 @@ def class_indices(
 def _of_numbers(values: np.ndarray, text: str) -> np.ndarray:
     if values.ndim == 3:
         raise ValueError(
-            f"value: expected a mask of numbers, got {_names(values)}; leave it empty, and give classes to colours: "
+            f"value: expected a mask of numbers, got {_names(values)}; leave it empty, and assign classes to colours: "
             f"{_TABLE}"
         )
     try:
@@ -123,10 +123,10 @@ def _of_numbers(values: np.ndarray, text: str) -> np.ndarray:
 def _fix(many: bool) -> str:
     if many:
         return (
-            "values between those meant come from JPEG, smoothing or resizing (threshold the mask and save it as PNG), "
-            "ascending ones are numbers of objects (set them to 1)"
+            "in-between values come from JPEG, smoothing or resizing (threshold the mask and save it as PNG), "
+            "consecutive values are object numbers (set them to 1)"
         )
-    return f"relabel the mask, change num_classes, or give classes to its colours or grey values: {_TABLE}"
+    return f"relabel the mask, change num_classes, or assign classes to its colours or gray values: {_TABLE}"
 
 
 def _one_channel(pixels: np.ndarray) -> np.ndarray:
@@ -143,8 +143,8 @@ def _check_palette(values: np.ndarray, palette: np.ndarray) -> None:
     black = [number for number in np.unique(values) if not palette[number].any()]
     if black and 0 not in black:
         raise ValueError(
-            f"expected the number 0 of the palette for the background, got {black[0]} for black; say which colour is "
-            f"which class: {_TABLE}"
+            f"expected the number 0 of the palette for the background, got {black[0]} for black; assign classes to "
+            f"colours: {_TABLE}"
         )
 
 
@@ -155,7 +155,7 @@ def _foreground(colours: np.ndarray) -> np.ndarray:
     black = ~found[:, :3].any(axis=1) if found.shape[1] >= 3 else found[:, 0] == 0
     background = clear if clear.any() else black
     if len(found) > 2 or background.sum() != 1:
-        fix = _fix(True) if len(found) > _MANY else f"say which colour is which class: {_TABLE}"
+        fix = _fix(True) if len(found) > _MANY else f"assign classes to colours: {_TABLE}"
         raise ValueError(f"expected black and one other colour, got {_names(colours)}; {fix}")
     return (colours != found[background]).any(axis=-1).astype(np.uint8)
 
@@ -172,7 +172,7 @@ def _by_table(picture: Picture, num_classes: int, colours: Mapping[Any, int]) ->
     left = [value for value in found if value not in table]
     if left:
         shown = listed([_name(value) for value in left], _MANY)
-        raise ValueError(f"expected the colours of mask_colours, got {shown} too; add them or correct the mask")
+        raise ValueError(f"expected only the colours of mask_colours, got {shown} too; add them or correct the mask")
     indices = np.zeros(values.shape[:2], np.uint8)
     for value in found:
         indices[(values == value).all(axis=-1)] = table[value]
@@ -185,8 +185,8 @@ def _colour(name: Any) -> tuple[float, ...]:
     try:
         return ImageColor.getrgb(str(name))[:3]
     except ValueError:
-        fix = "write names such as 'red', '#ff0000' or grey values"
-        raise ValueError(f"mask_colours: {name!r} is no colour; {fix}") from None
+        fix = "write names such as 'red', '#ff0000' or gray values"
+        raise ValueError(f"mask_colours: {name!r} is not a colour; {fix}") from None
 
 
 def _distinct(values: np.ndarray) -> np.ndarray:

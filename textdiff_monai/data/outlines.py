@@ -22,7 +22,7 @@ class GeoJsonWriter(Writer):
 
     def write(self, path: Path, values: np.ndarray, of: Origin) -> None:
         if values.ndim != 2:
-            raise ValueError(f"GeoJSON outlines one slice, not {values.shape[2]}; take the output type nifti")
+            raise ValueError(f"GeoJSON outlines one slice, not {values.shape[2]}; use output_type nifti")
         write_outlines(path, outlines(values, of.names))
 
 

@@ -20,5 +20,5 @@ def writer_for(of: Origin, name: str | None = None) -> Writer:
         in_space = of.space is not None and (of.space.known or of.space.index is None)
         return WRITERS["nifti" if in_space or of.image.name.lower().endswith(NIFTI) else "png"]
     if name not in WRITERS:
-        raise ValueError(f"output_type {name!r}: expected one of {', '.join(WRITERS)}, or None for that of the image")
+        raise ValueError(f"output_type {name!r}: expected one of {', '.join(WRITERS)}, or None for the image's type")
     return WRITERS[name]

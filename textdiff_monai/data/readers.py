@@ -65,7 +65,7 @@ class PictureFormat(Format):
         with path.open("rb") as file, Image.open(file) as picture:
             # Telephones put a preview or a depth map behind a photograph (MPO).
             if getattr(picture, "n_frames", 1) != 1 and picture.format != "MPO":
-                raise ValueError(f"expected one picture, got {picture.n_frames} pages; save each as a file")  # type: ignore[attr-defined]
+                raise ValueError(f"expected one picture, got {picture.n_frames} pages; save each separately")  # type: ignore[attr-defined]
             sixteen = any("16" in _raw_mode(tile[3]) for tile in getattr(picture, "tile", []))
             ImageOps.exif_transpose(picture, in_place=True)
             if picture.mode == "1":
@@ -87,7 +87,7 @@ class NiftiFormat(Format):
     def open(self, path: Path, plane: str | None = None) -> Scan:
         image: Any = nib.load(path)
         if np.issubdtype(image.get_data_dtype(), np.complexfloating):
-            raise ValueError("expected grey values, got complex numbers; save their magnitudes")
+            raise ValueError("expected gray values, got complex numbers; save their magnitudes")
         space = self.space(image, plane)
 
         def load() -> np.ndarray:
@@ -142,7 +142,7 @@ def format_of(path: str | Path) -> Format:
         found = FORMATS[-1]
     if found is None:
         kinds = ", ".join([*NIFTI, *PICTURES, *DICOM])
-        raise ValueError(f"expected a file of one of the kinds {kinds}; save it as one")
+        raise ValueError(f"expected a file of type {kinds}; convert it to one of these")
     return found
 
 

@@ -75,7 +75,7 @@ class Results:
         writer_for(Origin(Path()), output_type)
         check_writable(self.folder)
         if self.table.exists() and not is_results(self.folder):
-            raise ValueError(f"{self.table}: is no table of results; remove it or choose another folder")
+            raise ValueError(f"{self.table}: is not a table of results; remove it or choose another folder")
         rows = [row for row in read_rows(self.table) if None not in row.values()]
         if self.table.exists() and not self.table.read_bytes().endswith(b"\n"):  # cut off: the next would go on in it
             write_rows(self.table, rows) if rows else self.table.unlink()

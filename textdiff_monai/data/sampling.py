@@ -32,7 +32,7 @@ def even_sampler(
     """
     groups = [item.get(by) or item.get("source") for item in items]
     if None in groups:
-        raise ValueError(f"the items have no {by} to draw evenly by; it is a column of the table")
+        raise ValueError(f"items cannot be drawn evenly by {by}: the table has no such column")
     sizes = Counter(groups)
     shares = {group: min(1.0, math.sqrt(n / _ENOUGH)) if isinstance(group, str) else 1.0 for group, n in sizes.items()}
     weights = [shares[group] / sizes[group] for group in groups]

@@ -141,7 +141,7 @@ def slice_numbers(text: str, count: int) -> range:
         raise ValueError(f"slices {str(text)[:20]!r}: expected a number or a range such as 10-20")
     numbers = range(int(first), int(last or first) + 1)
     if not numbers or numbers[-1] >= count:
-        raise ValueError(f"slices {text}: there are {count}, counted from 0 to {count - 1}")
+        raise ValueError(f"slices {text}: the volume has {count}, counted from 0 to {count - 1}")
     return numbers
 
 
@@ -153,7 +153,7 @@ def check_numbers(values: np.ndarray) -> None:
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = np.count_nonzero(~np.isfinite(values))
-        raise ValueError(f"{count} of {values.size} values are no numbers (NaN or infinite); write others there")
+        raise ValueError(f"{count} of {values.size} values are not numbers (NaN or infinite); replace them")
 
 
 def neighbours(scan: Sequence[Picture] | Scan, number: int) -> Picture:

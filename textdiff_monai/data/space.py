@@ -70,7 +70,7 @@ class Space:
             ValueError: for another number of axes, another plane, or an affine without an inverse.
         """
         if len(shape) != 3:
-            raise ValueError(f"expected a volume of three axes, got the shape {tuple(shape)}; save each as a file")
+            raise ValueError(f"expected a volume of three axes, got the shape {tuple(shape)}; save each separately")
         if plane is not None and plane not in PLANES:
             raise ValueError(f"plane is {plane!r}: expected one of {', '.join(PLANES)}, or None as acquired")
         first, second, third = shape
@@ -170,5 +170,5 @@ class Space:
 
 def _checked(affine: np.ndarray) -> np.ndarray:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
-        raise ValueError("its affine has no inverse; save it with the affine of its source")
+        raise ValueError("its affine cannot be inverted; save it with the affine of its source")
     return affine

@@ -69,7 +69,7 @@ def read_table(
     for number, row in enumerate(cells[1:], 2):
         where = f"{path.name} row {number}"
         if any(row[len(header) :]):  # shifted cells would only lead to misleading problems
-            problems.append(f"{where}: more cells than the header has; put texts with separators in double quotes")
+            problems.append(f"{where}: more cells than the header; put texts with separators in double quotes")
         elif any(row):
             row += [""] * (len(header) - len(row))
             row = ["" if cell.lower() == "nan" else cell for cell in row]
@@ -85,7 +85,7 @@ def _plain(name: str) -> str:
 def _header_problem(header: Sequence[str], wanted: Mapping[str, str]) -> str:
     if shared := [name for name, count in Counter(wanted.values()).items() if count > 1]:
         ours = [column for column, name in wanted.items() if name in shared]
-        return f"one column is given for {', '.join(ours)}; name one of its own for each in --columns"
+        return f"the same column is given for {', '.join(ours)}; give each its own in --columns"
     if twice := [name for name in wanted.values() if header.count(name) > 1]:
         return f"several columns are called {', '.join(twice)}; rename all but one"
     missing = [column for column, name in wanted.items() if name not in header]
@@ -93,21 +93,21 @@ def _header_problem(header: Sequence[str], wanted: Mapping[str, str]) -> str:
         return ""
     what = f"no column {', '.join(wanted[column] for column in missing)} in the first row"
     if any(is_picture(name) for name in header):
-        return f"{what}, which names a file; put a row with the columns' names above it"
+        return f"{what}, which names a file; add a header row above it"
     found = " | ".join(name if len(name) <= 30 else f"{name[:15]}..." for name in header[:40]) or "empty"
     options = ", ".join(f"'{column}': 'NAME'" for column in missing)
-    return f'{what}, which is: {found}; rename columns, or say which they are: --columns "{{{options}}}"'
+    return f'{what}, which is: {found}; rename columns, or name them with --columns "{{{options}}}"'
 
 
 def _read_cells(path: Path, columns: Sequence[str]) -> list[list[str]]:
     """Every row as stripped texts, the header first; the file's beginning, not its name, tells a workbook."""
     data = path.read_bytes()
     if data.startswith(_OLE):
-        raise ValueError("is a workbook of the old kind; save it as .xlsx or CSV")
+        raise ValueError("is a workbook in the old format; save it as .xlsx or CSV")
     if data.startswith(_ZIP):
         return _read_workbook(data, columns)
     if path.suffix.lower() == ".xlsx":
-        raise ValueError("is no workbook; save it again as .xlsx")
+        raise ValueError("is not a workbook; save it again as .xlsx")
     text = _decoded(data, path)
     separators = ",;\t"
     if text[:4].lower() == "sep=":  # a line that tells Excel which it is
@@ -118,8 +118,8 @@ def _read_cells(path: Path, columns: Sequence[str]) -> list[list[str]]:
             rows.append([cell.strip() for cell in row])
     except csv.Error as error:
         raise ValueError(
-            f"cannot be read from row {len(rows) + 1} on ({error}): a double quote there does not close, or stands in "
-            "a quoted text, where it is to be doubled"
+            f"cannot be read from row {len(rows) + 1} on ({error}): a double quote there is not closed, or is inside "
+            "a quoted text, where it must be doubled"
         ) from None
     return rows
 

@@ -68,7 +68,7 @@ def word_sheet(effects: Sequence[WordEffect], image: np.ndarray, mask: np.ndarra
     """
     sentence, rows = " ".join(effect.word for effect in effects).strip(), word_rows(effects, mask)
     nowhere = next(
-        (f"; {row['attention']:.0%} of the attention is at no word" for row in rows if not row["number"]), ""
+        (f"; {row['attention']:.0%} of the attention is on no word" for row in rows if not row["number"]), ""
     )
     cells = [(overlay(image, mask), f"{int((mask > 0).sum())} pixels{nowhere}. Sentence: {sentence}")]
     grey = Image.fromarray(image.clip(0, 255).astype(np.uint8)).convert("L").convert("RGB")
@@ -77,7 +77,7 @@ def word_sheet(effects: Sequence[WordEffect], image: np.ndarray, mask: np.ndarra
         cells.append((Image.blend(grey, heat(values), 0.6), told))
     columns = -(-len(cells) // -(-len(cells) // 4))  # up to four, with rows as even as can be
     cells += [(Image.new("RGB", (1, 1), "white"), "")] * (-len(cells) % columns)
-    headers = ["The mask of the sentence", "Where each word is attended to", "", ""][:columns]
+    headers = ["The mask of the sentence", "Attention to each word", "", ""][:columns]
     return sheet(headers, [cells[at : at + columns] for at in range(0, len(cells), columns)])
 
 

@@ -74,7 +74,7 @@ class PngWriter(Writer):
 
     def write(self, path: Path, values: np.ndarray, of: Origin) -> None:
         if values.ndim != 2:
-            raise ValueError(f"a PNG holds one slice, not {values.shape[2]}; take the output type nifti")
+            raise ValueError(f"a PNG holds one slice, not {values.shape[2]}; use output_type nifti")
         if values.dtype != np.uint8:
             values = (values * 255).round().astype(np.uint8)
         Image.fromarray(np.ascontiguousarray(values)).save(path)

@@ -47,7 +47,7 @@ def loading(
     item that is a volume and has no ``slice``, (1 or 3, H, W, slices) and (1, H, W, slices).
     """
     if neighbours and channels == "BGR":
-        raise ValueError("channels BGR exchanges colours, of which neighbours leaves none: give one of them")
+        raise ValueError("channels BGR swaps colours, but neighbours uses the channels for slices: give only one")
     chain: list[Transform] = []
     if "label" in keys:  # before the image, whose file says where the mask's slices lie
         chain += [LoadPictured("label", MaskReader(num_classes, mask_colours, plane)), EnsureChannelFirstd("label")]
@@ -99,7 +99,7 @@ def preprocessing(
         ValueError: for options that exclude each other, or are unknown.
     """
     if grow_labels and num_classes > 2:
-        raise ValueError(f"grow_labels makes one foreground of all {num_classes - 1} classes: give --grow_labels False")
+        raise ValueError(f"grow_labels merges all {num_classes - 1} classes into one: give --grow_labels False")
     chain = loading(keys, channels, num_classes, mask_colours, intensity_range, plane, neighbours)
     if resize is not None and grow_labels:
         chain.append(_PublishedResized(keys, resize))

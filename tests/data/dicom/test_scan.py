@@ -205,8 +205,8 @@ BROKEN = {
     "001.dcm and 002.dcm are the same slice": ("002.dcm", {"ImagePositionPatient": [-10, -20, 33]}),
     "003.dcm is tilted against 000.dcm": ("003.dcm", {"ImageOrientationPatient": TILTED}),
     "003.dcm has another pixel spacing": ("003.dcm", {"PixelSpacing": [1, 1]}),
-    "003.dcm does not say where its slice lies": ("003.dcm", {"ImageOrientationPatient": None}),
-    "002.dcm lies uneven": ("002.dcm", {"ImagePositionPatient": [-10, -20, 37]}),
+    "003.dcm does not say where its slice is": ("003.dcm", {"ImageOrientationPatient": None}),
+    "002.dcm is not evenly spaced": ("002.dcm", {"ImagePositionPatient": [-10, -20, 37]}),
     "003.dcm has 8 x 4 pixels, 000.dcm 8 x 6": ("003.dcm", {"Rows": 4}),
     "003.dcm has no pixel data": ("003.dcm", {"PixelData": None}),
     "002.dcm: its pixels cannot be": ("002.dcm", {"PixelData": b"\0\0"}),
@@ -237,8 +237,8 @@ def report(path):
 
 
 REFUSED = {
-    "is no DICOM file that can be read": lambda path: path.write_bytes(b"no image"),
-    "has no pixel data .its modality is SR.; leave it out": report,
+    "is not a readable DICOM file": lambda path: path.write_bytes(b"no image"),
+    "has no pixel data .its modality is SR.; remove it": report,
     "a.dcm: its transfer syntax 1.2.840.10008.9.9.9 is unknown": unknown_syntax,
 }
 

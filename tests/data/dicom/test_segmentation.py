@@ -102,7 +102,7 @@ def test_classes_are_segments(tmp_path):
     np.testing.assert_array_equal(read(path, source, slice=3), mask[..., 3])
     labels = [segment.SegmentLabel for segment in pydicom.dcmread(path).SegmentSequence]
     assert labels == ["liver", "spleen", "our own"]
-    with pytest.raises(ValueError, match="has no segment 4; there are 1, 2, 3"):
+    with pytest.raises(ValueError, match="has no segment 4; it has 1, 2, 3"):
         read(path, source, value="4")
 
 
@@ -118,7 +118,7 @@ def test_single_images_come_back_too(kind, tmp_path):
 
 def test_frames_that_lie_nowhere_have_none(tmp_path):
     source = save_dicom(tmp_path / "a.dcm", VOLUME.view(np.uint16), NumberOfFrames=5, Modality="US")
-    with pytest.raises(ValueError, match="its frames lie nowhere"):
+    with pytest.raises(ValueError, match="its frames have no position"):
         write(tmp_path / "seg.dcm", source, mask_of(open_scan(source)))
 
 
@@ -135,7 +135,7 @@ def test_a_segmentation_of_another_image_is_refused(tmp_path):
     path = write(tmp_path / "seg.dcm", source, mask_of(open_scan(source)))
     item = {"label": str(path), "text": "the liver", "split": "train"}
     check_datalist([item | {"image": str(source)}], progress=False)
-    with pytest.raises(DataError, match=r"seg.dcm: this mask: its frame of reference is another's than that of o"):
+    with pytest.raises(DataError, match=r"seg.dcm: this mask: its frame of reference is not that of o"):
         check_datalist([item | {"image": str(other)}], progress=False)
     change(path, FrameOfReferenceUID=pydicom.dcmread(other / "000.dcm").FrameOfReferenceUID)
     moved = save_series(tmp_path / "m", VOLUME, origin=(0, 0, 1), **CT)
@@ -161,14 +161,16 @@ def test_segments_that_overlap_are_asked_for_by_number(tmp_path):
         uid(), 1, uid(), 1, "a", "b", "c", "d",
     )  # fmt: skip
     both.save_as(tmp_path / "both.dcm")
-    with pytest.raises(ValueError, match="segments that overlap; say in the table's column value"):
+    with pytest.raises(
+        ValueError, match="overlapping segments; name the one that is meant in the table's column value"
+    ):
         read(tmp_path / "both.dcm", source)
     assert read(tmp_path / "both.dcm", source, value="2").all()
 
 
 def test_a_picture_has_no_dicom_segmentation(tmp_path):
     of = Origin(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="refers to DICOM images, which this is none of; take the output type nifti"):
+    with pytest.raises(ValueError, match="refers to DICOM images, and this is not one; use output_type nifti"):
         writer_for(of, "dicom_seg").write(tmp_path / "a.dcm", np.zeros((2, 2), np.uint8), of)
 
 
@@ -176,7 +178,7 @@ def test_segmentations_beside_their_images_are_none(tmp_path):
     source = save_series(tmp_path / "s", VOLUME, **CT)
     write(source / "seg.dcm", source, mask_of(open_scan(source)))
     assert [item["image"] for item in load_images(source)] == [str(source)]
-    with pytest.raises(ValueError, match="is a segmentation, no image; name it as the mask of one"):
+    with pytest.raises(ValueError, match="is a segmentation, not an image; use it as the mask of one"):
         open_scan(source / "seg.dcm")
 
 

@@ -72,6 +72,6 @@ def test_a_table_may_name_series_as_folders(tmp_path):
     save_csv(tmp_path, "ct/,ct.nii.gz,the bright half,train")
     (item,) = load_datalist(tmp_path)
     check_datalist([item], progress=False)
-    for name, reason in (("short", "expected 5 x 4 pixels and 3 slices like"), ("far", "its affine puts it")):
+    for name, reason in (("short", "expected 5 x 4 pixels and 3 slices like"), ("far", "its affine places it")):
         with pytest.raises(DataError, match=reason):
             check_datalist([item | {"label": str(tmp_path / "masks" / f"{name}.nii.gz")}], progress=False)

@@ -55,7 +55,7 @@ def _decoded(file: Path, frame: int) -> np.ndarray:
     try:
         return pydicom.pixels.pixel_array(file, index=frame)
     except AttributeError:
-        raise ValueError(f"{file.name} has no pixel data, or lacks what describes them; export it again") from None
+        raise ValueError(f"{file.name} has no pixel data, or no description of it; export it again") from None
     except RuntimeError as error:
         if "missing dependencies" not in str(error):
             raise ValueError(f"{file.name}: its pixels cannot be decoded ({syntax.name}); export it again") from None

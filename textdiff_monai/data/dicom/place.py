@@ -31,16 +31,16 @@ def order_of(files: Sequence[Path], headers: Sequence[Any]) -> list[int]:
     first = headers[0]
     for file, header in zip(files, headers, strict=True):
         if header.get("SeriesInstanceUID") != first.get("SeriesInstanceUID"):
-            raise ValueError(f"{file.name} is of another series than {files[0].name}; give each series on its own")
+            raise ValueError(f"{file.name} is of a different series than {files[0].name}; give one series at a time")
         if (header.Rows, header.Columns) != (first.Rows, first.Columns):
             sizes = f"{header.Columns} x {header.Rows} pixels, {files[0].name} {first.Columns} x {first.Rows}"
-            raise ValueError(f"{file.name} has {sizes}; leave out what is no slice of the volume")
+            raise ValueError(f"{file.name} has {sizes}; remove files that are not slices of the volume")
         if int(getattr(header, "NumberOfFrames", 1) or 1) > 1 or not _placed(header):
-            raise ValueError(f"{file.name} does not say where its slice lies; give it as a file of its own")
+            raise ValueError(f"{file.name} does not say where its slice is; give it as a single file")
         if not np.allclose(header.ImageOrientationPatient, first.ImageOrientationPatient, atol=1e-3):
             raise ValueError(f"{file.name} is tilted against {files[0].name}; give slices of one orientation")
         if not np.allclose(header.PixelSpacing, first.PixelSpacing, rtol=1e-3):
-            raise ValueError(f"{file.name} has another pixel spacing than {files[0].name}; give slices of one kind")
+            raise ValueError(f"{file.name} has another pixel spacing than {files[0].name}; give slices of one spacing")
     right, down = np.reshape(np.array(first.ImageOrientationPatient, float), (2, 3))
     heights = np.array([np.dot(header.ImagePositionPatient, np.cross(right, down)) for header in headers])
     order = [int(one) for one in np.argsort(heights, kind="stable")]
@@ -49,7 +49,7 @@ def order_of(files: Sequence[Path], headers: Sequence[Any]) -> list[int]:
     for place, step in enumerate(steps):
         one, other = (files[order[place + more]].name for more in (0, 1))
         if step < 1e-3:
-            raise ValueError(f"{one} and {other} are the same slice; leave out one, or separate the points in time")
+            raise ValueError(f"{one} and {other} are the same slice; remove one, or separate the time points")
         if step > _GAP * usual:
             apart = f"{step:.4g} mm apart, others {usual:.4g} mm"
             raise ValueError(
@@ -58,7 +58,7 @@ def order_of(files: Sequence[Path], headers: Sequence[Any]) -> list[int]:
     off = np.abs(np.linspace(heights[order[0]], heights[order[-1]], len(order)) - heights[order])
     if off.max() > _UNEVEN * usual:
         raise ValueError(
-            f"{files[order[int(off.argmax())]].name} lies uneven between its neighbours; resample the series"
+            f"{files[order[int(off.argmax())]].name} is not evenly spaced between its neighbours; resample the series"
         )
     return order
 

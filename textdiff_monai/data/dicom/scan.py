@@ -97,7 +97,7 @@ def dicom_scan(path: Path, plane: str | None = None) -> Scan:
     files = dicom_files(path)
     headers = [read_header(file) for file in files]
     if headers[0].get("Modality") == "SEG":
-        raise ValueError("is a segmentation, no image; name it as the mask of one")
+        raise ValueError("is a segmentation, not an image; use it as the mask of one")
     if len(files) == 1 and int(getattr(headers[0], "NumberOfFrames", 1) or 1) > 1:
         return _multiframe(files[0], headers[0], plane)
     scan = DicomScan(files, headers)
@@ -124,11 +124,11 @@ def read_header(file: Path, more: Sequence[str] = ()) -> Any:
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_TAGS, *more])
     except (pydicom.errors.InvalidDicomError, EOFError, ValueError) as error:
         raise ValueError(
-            f"{file.name} is no DICOM file that can be read ({type(error).__name__}); export it again"
+            f"{file.name} is not a readable DICOM file ({type(error).__name__}); export it again"
         ) from None
     if not {"Rows", "Columns", "PhotometricInterpretation"} <= set(header.dir()):
         kind = getattr(header, "Modality", "unknown")
-        raise ValueError(f"{file.name} has no pixel data (its modality is {kind}); leave it out")
+        raise ValueError(f"{file.name} has no pixel data (its modality is {kind}); remove it")
     return header
 
 
@@ -140,7 +140,7 @@ def _multiframe(file: Path, header: Any, plane: str | None) -> Scan:
     image = highdicom.imread(file, lazy_frame_retrieval=True)
     geometry = image.get_volume_geometry()
     if geometry is None:
-        raise ValueError(f"{file.name}: its frames lie at no even distances, or repeatedly; save each volume as a file")
+        raise ValueError(f"{file.name}: its frames are not evenly spaced, or repeat; save each volume separately")
     affine = np.diag([-1, -1, 1, 1]) @ geometry.affine[:, [2, 1, 0, 3]]  # of columns, rows, slices; to the right, front
     options = {"apply_voi_transform": False, "apply_icc_profile": False, "apply_presentation_lut": True}
 

@@ -29,9 +29,9 @@ class DicomSegWriter(Writer):
     def write(self, path: Path, values: np.ndarray, of: Origin) -> None:
         pydicom, highdicom = (needed(module, "dicom", "a DICOM SEG") for module in ("pydicom", "highdicom"))
         if not (of.image.is_dir() or is_dicom(of.image) or "#" in of.image.name) or of.space is None:
-            raise ValueError("a DICOM SEG refers to DICOM images, which this is none of; take the output type nifti")
+            raise ValueError("a DICOM SEG refers to DICOM images, and this is not one; use output_type nifti")
         if of.space.index is None and not of.space.known:
-            raise ValueError("its frames lie nowhere, as those of a DICOM SEG have to; take the output type nifti")
+            raise ValueError("its frames have no position, which a DICOM SEG needs; use output_type nifti")
         images = [pydicom.dcmread(file, stop_before_pixels=True) for file in dicom_files(of.image)]
         for image in images:
             if not image.get("SpecificCharacterSet"):  # empty is not the same as absent to highdicom
@@ -116,7 +116,7 @@ def segmentation_scan(path: Path, image: Scan, source: Path, value: str | None =
     numbers = [int(float(one)) for one in (value or "").replace(",", " ").split()] or list(segmentation.segment_numbers)
     if unknown := set(numbers) - set(segmentation.segment_numbers):
         there = ", ".join(map(str, segmentation.segment_numbers))
-        raise ValueError(f"has no segment {min(unknown)}; there are {there}")
+        raise ValueError(f"has no segment {min(unknown)}; it has {there}")
     if image.space is None:
         raise ValueError("is a segmentation of DICOM images; pair it with one of them")
     place, whole = _placed(segmentation, image, source), {"segment_numbers": numbers, "dtype": np.uint8}
@@ -144,9 +144,7 @@ def _placed(segmentation: Any, image: Scan, source: Path) -> Any:
     if source.is_dir() or is_dicom(source) or "#" in source.name:
         theirs = read_header(dicom_files(source)[0]).get("FrameOfReferenceUID")
         if ours and theirs and ours != theirs:
-            raise ValueError(
-                f"its frame of reference is another's than that of {source.name}; pair it with its own image"
-            )
+            raise ValueError(f"its frame of reference is not that of {source.name}; pair it with its own image")
     if not space.known or not ours:
         return None
     affine, shape = _LPS @ space.affine[:, [2, 1, 0, 3]], space.shape[::-1]
@@ -158,5 +156,5 @@ def _labels(found: np.ndarray, numbers: list[int], merged: bool) -> np.ndarray:
     if merged:
         return np.where(found.any(axis=-1), numbers[0], 0).astype(np.uint8)
     if (found.sum(axis=-1, dtype=np.uint16) > 1).any():
-        raise ValueError("has segments that overlap; say in the table's column value which one is meant")
+        raise ValueError("has overlapping segments; name the one that is meant in the table's column value")
     return (found * np.array(numbers, np.uint8)).sum(axis=-1, dtype=np.uint8)

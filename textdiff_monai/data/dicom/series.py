@@ -44,15 +44,15 @@ def files_of(folder: Path, number: str | None = None) -> list[Path]:
     names = listed(f"#{name}" for name in stacks)
     if number is not None:
         if number not in stacks:
-            raise ValueError(f"there is no series {number} in the folder; there are {names or 'none'}")
+            raise ValueError(f"the folder has no series {number}; it has {names or 'none'}")
         return stacks[number]
     if len(stacks) == 1:
         return next(iter(stacks.values()))
     if not stacks and len(single) == 1:
         return single
     if stacks:
-        raise ValueError(f"expected one series, got {len(stacks)} ({names}); write FOLDER#NUMBER for one of them")
-    what = f"{len(single)} images that do not say where they lie" if single else "none"
+        raise ValueError(f"expected one series, got {len(stacks)} ({names}); choose one with FOLDER#NUMBER")
+    what = f"{len(single)} images that do not say where they are" if single else "none"
     raise ValueError(f"expected a folder with the DICOM files of one series, got {what}; give the files themselves")
 
 

@@ -51,7 +51,7 @@ def read_regions(path: str | Path) -> list[Region]:
             parts = [shape["coordinates"]] if shape["type"] == "Polygon" else shape["coordinates"]
             found.setdefault(str(told.get("name") or ""), []).extend(parts)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError):
-        raise ValueError(f"{path}: is no GeoJSON of polygons; export annotations from QuPath as GeoJSON") from None
+        raise ValueError(f"{path}: is not a GeoJSON of polygons; export annotations from QuPath as GeoJSON") from None
     if not found:
         raise ValueError(f"{path}: has no regions; export annotations from QuPath as GeoJSON")
     return [Region(text, polygons) for text, polygons in found.items()]

@@ -44,7 +44,7 @@ class Slide(Scan):
     def __getitem__(self, number: int) -> Picture:
         height, width = self.size
         raise ValueError(
-            f"a slide of {width} x {height} pixels is not read whole; textdiff segment reads windows of it"
+            f"a slide of {width} x {height} pixels is too large to be read whole; textdiff segment reads it in windows"
         )
 
     def window(self, top: int, left: int, side: int) -> np.ndarray:
