@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,14 @@ def test_a_bundle_is_written_whole_and_knows_where_it_lies(tmp_path, monkeypatch
     for part in ("LICENSE", "configs/metadata.json", "docs/README.md", "models/model.pt", "data/lungs/text.csv"):
         assert (mine / part).read_bytes() == (root / part).read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", f"mine_v{__version__}.zip"]
+
+
+def test_links_between_the_pages_of_a_bundle_lead_to_what_it_has(tmp_path):
+    mine = write_bundle(tmp_path / "mine")
+    pages = {page: re.findall(r"\]\(([^)#]+)", page.read_text()) for page in mine.rglob("*.md")}
+    links = [(page.parent / link).resolve() for page, found in pages.items() for link in found if "://" not in link]
+    assert len(links) > 20
+    assert [link for link in links if not (link.exists() and link.is_relative_to(mine))] == []
 
 
 def test_nothing_is_overwritten(tmp_path):
