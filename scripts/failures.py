@@ -41,9 +41,9 @@ def main(evaluated: Path, out: Path) -> None:
 
 
 def _panels(evaluated: Path, case: dict[str, str]) -> list[Image.Image]:
-    """Picture, truth and what is marked."""
+    """Picture, truth and what is marked; of several heads a fourth follows, where they disagree."""
     strip = Image.open(evaluated / "pictures" / f"{case['id']}.webp")
-    width = (strip.width + 2) // 3
+    width = (strip.width + 2) // (4 if "mean_disagreement" in case else 3)
     return [strip.crop((place * width, 0, place * width + width - 2, strip.height)) for place in range(3)]
 
 

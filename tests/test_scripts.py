@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from textdiff_monai import bundle_root, load_datalist
+from textdiff_monai.data.files import write_rows
+from textdiff_monai.data.pictures import strip
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -45,6 +47,28 @@ def test_the_pictures_that_ship_to_be_asked_were_not_trained_on():
     films = [item for item in load_datalist(Path(bundle_root()) / "data" / "lungs") if item["split"] == "test"]
     assert {split[Path(item["image"]).stem] for item in samples} == {"test"}
     assert {split[Path(item["image"]).stem] for item in films} == {"val", "test"}
+
+
+def test_failures_are_shown_alike_whether_one_head_was_evaluated_or_several(tmp_path):
+    targets = ("optic disc", "breast lesion", "right ventricle", "carotid lumen", "vertebrae", "glomeruli")
+    rng, pages = np.random.default_rng(0), []
+    cases = [
+        {"id": f"{number}", "text": target, "target": target, "mean_dice": 0, "expected_dice": 0.5}
+        | {"mean_dice_nonempty": "0" if number < 6 else ""}
+        for number, target in enumerate(targets * 2)
+    ]
+    images = rng.integers(0, 255, (12, 60, 40, 3))
+    truth, found, apart = np.eye(60, 40, dtype=np.uint8), np.ones((60, 40), np.uint8), rng.random((60, 40))
+    for run, heats, more in (("one", [], {}), ("several", [apart], {"mean_disagreement": 0.1})):
+        (tmp_path / run / "pictures").mkdir(parents=True)
+        for case, image in zip(cases, images, strict=True):
+            picture = strip(image, [truth, found], heats)
+            picture.save(tmp_path / run / "pictures" / f"{case['id']}.webp", lossless=True)
+        write_rows(tmp_path / run / "cases.csv", [case | more for case in cases])
+        command = [sys.executable, str(SCRIPTS / "failures.py"), str(tmp_path / run), str(tmp_path / f"{run}.png")]
+        subprocess.run(command, check=True)
+        pages.append(np.asarray(Image.open(tmp_path / f"{run}.png")))
+    assert np.array_equal(*pages)
 
 
 @pytest.mark.realdata
