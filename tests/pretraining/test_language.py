@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
+from textdiff_monai import bundle_root
 from textdiff_monai.language.chest import describe
-from textdiff_monai.language.grammar import sentences
+from textdiff_monai.language.grammar import TARGETS, sentences
 from textdiff_monai.language.meaning import ALL_FINDINGS
 from textdiff_monai.pretraining import language
 from textdiff_monai.pretraining.language import train_text_encoder
@@ -159,3 +161,10 @@ def test_no_caption_of_the_real_data_gives_an_unknown_token():
                     assert tokenizer.unk_token_id not in tokenizer(row[column], truncation=True)["input_ids"], row[
                         column
                     ]
+
+
+def test_the_shipped_card_counts_the_targets_of_its_training_and_names_those_that_came_later():
+    card = " ".join(Path(bundle_root(), "models", "text_encoder", "README.md").read_text().split())
+    count, later = re.search(r"which of (\d+) targets \(all that the rules had then; (.+?) came later\)", card).groups()
+    assert set(later.split(", ")) <= set(TARGETS)
+    assert int(count) + len(later.split(", ")) == len(TARGETS)
