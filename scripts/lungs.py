@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chest films of the demonstration: lungs whose side the sentence names.
 
 ``python scripts/lungs.py CXR_LUNG bundle/data/lungs`` takes, from a data set of chest X-rays with masks of both lungs,
@@ -8,13 +9,13 @@ CSV layout with the attribution of every row.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+from sources import rows_of
 
 from textdiff_monai.data.files import write_rows, written_whole
 
@@ -26,7 +27,7 @@ SENTENCES = {"left": "Segment the left lung.", "right": "Segment the right lung.
 
 
 def main(source: Path, folder: Path) -> None:
-    films = [row for row in _table(source / "text.csv") if row["license"] in LICENCES]
+    films = [row for row in rows_of(source / "text.csv") if row["license"] in LICENCES]
     kept_apart = [row for row in films if row["split"] in ("val", "test")]
     one_a_patient = list({row["patient"]: row for row in films if row["split"] == "train"}.values())
     chosen = [(row, "train") for row in one_a_patient[:TRAIN]]
@@ -68,11 +69,6 @@ def sides(lungs: np.ndarray) -> dict[str, np.ndarray]:
         raise ValueError("expected two lungs apart from each other")
     right, left = sorted(largest, key=lambda part: ndimage.center_of_mass(parts == part)[1])
     return {"left": parts == left, "right": parts == right, "both": np.isin(parts, largest)}
-
-
-def _table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ test split of ``scripts/targets.csv`` that show most of their kind's targets.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from sources import rows_of
 from targets import TABLE
 
 from textdiff_monai.data.files import write_rows, written_whole
@@ -32,8 +32,7 @@ COUNTS = {
 
 
 def main(sets: Path, folder: Path) -> None:
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        tested = [row for row in csv.DictReader(file) if row["split"] == "test" and row["kind"] in COUNTS]
+    tested = [row for row in rows_of(TABLE) if row["split"] == "test" and row["kind"] in COUNTS]
     shown = defaultdict(list)
     for row in tested:
         shown[row["kind"], row["set"], row["image"]].append(row)
@@ -49,7 +48,7 @@ def main(sets: Path, folder: Path) -> None:
 
 
 def _written(sets: Path, folder: Path, row: dict[str, str]) -> dict[str, str]:
-    about = _about(sets / row["set"], row["image"])
+    about = next(each for each in rows_of(sets / row["set"] / "text.csv") if each["image"] == row["image"])
     image = Image.open(sets / row["set"] / "images" / row["image"])
     size = tuple(round(side * min(1, SIDE / max(image.size))) for side in image.size)
     name, target = Path(row["image"]).stem.replace(" ", "_"), row["target"].replace(" ", "-")
@@ -70,11 +69,6 @@ def _written(sets: Path, folder: Path, row: dict[str, str]) -> dict[str, str]:
         "source": about.get("source") or "Data Science Bowl 2018, BBBC038",
         "attribution": about.get("attribution", ""),
     }
-
-
-def _about(folder: Path, image: str) -> dict[str, str]:
-    with (folder / "text.csv").open(newline="", encoding="utf-8-sig") as file:
-        return next(row for row in csv.DictReader(file) if row["image"] == image)
 
 
 if __name__ == "__main__":

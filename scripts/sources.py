@@ -78,14 +78,14 @@ NUMBERS = {"ocdc": r"-r(\d+)c", "ccaus": r"_(\d+)VAS"}
 TOGETHER = {"ms-flair": "ms", "ms-t2": "ms"}
 
 
-def load_sources(table: str | Path = TABLE) -> list[dict[str, str]]:
-    """The rows of the table, with the columns ``COLUMNS``; split is "train", or "val" for what is held out."""
-    with open(table, newline="", encoding="utf-8") as file:
+def rows_of(table: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, by column."""
+    with table.open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
 def list_sources(sets: Path) -> list[dict[str, str]]:
-    """One row a picture, sorted by set and name.
+    """One row a picture, with the columns ``COLUMNS``, by set and name; split is "train", or "val": held out.
 
     Raises:
         ValueError: if a picture of the same content is in both parts.
@@ -95,7 +95,7 @@ def list_sources(sets: Path) -> list[dict[str, str]]:
             write_phantom(sets / f"phantom-{kind}", kind, train=150, val=20, test=0, seed=SEED)
     rows: list[dict[str, str]] = []
     for name, (kind, licence) in SETS.items():
-        read = [row for row in _table(sets / name) if row["split"] in ("train", "val")]
+        read = [row for row in rows_of(sets / name / "text.csv") if row["split"] in ("train", "val")]
         read = [row for row in read if name != "cxr-lung" or row["license"] in FREE_CXR]
         found = {row["image"]: row for row in read}  # some tables have several rows an image
         splits = {image: row["split"] for image, row in found.items()}
@@ -110,7 +110,7 @@ def list_sources(sets: Path) -> list[dict[str, str]]:
 
 
 def _open_mix(sets: Path) -> list[dict[str, str]]:
-    found = {row["image"]: row for row in _table(sets / "open-mix")}
+    found = {row["image"]: row for row in rows_of(sets / "open-mix" / "text.csv")}
     patients = {image: _patient(row) for image, row in found.items()}
     held_out: set[str] = set()
     families = defaultdict(list)
@@ -168,11 +168,6 @@ def _row(sets: Path, name: str, image: str, kind: str, licence: str, split: str,
     return dict(zip(COLUMNS, (name, image, digest, kind, licence, split, patient), strict=True))
 
 
-def _table(folder: Path) -> Iterable[dict[str, str]]:
-    with (folder / "text.csv").open(newline="", encoding="utf-8-sig") as file:
-        yield from csv.DictReader(file)
-
-
 def _hash(name: str) -> str:
     return hashlib.sha256(f"{SEED} {name}".encode()).hexdigest()
 
@@ -190,7 +185,7 @@ def _check(rows: Iterable[Mapping[str, str]]) -> None:
 def pack(sets: Path, folder: Path, longest: int, quality: int, table: Path) -> None:
     """The pictures of a table as WebP, at most ``longest`` pixels a side, and the table that pretraining takes."""
     rows = []
-    for row in load_sources(table):
+    for row in rows_of(table):
         target = Path(row["set"]) / (Path(row["image"]).stem + ".webp")
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
         with Image.open(sets / row["set"] / "images" / row["image"]) as picture:

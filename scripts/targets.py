@@ -15,7 +15,6 @@ what was held out is the test split, so that it chooses nothing.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from lungs import LICENCES, SENTENCES, sides
 from PIL import Image
-from sources import load_sources
+from sources import TABLE as SOURCES
+from sources import rows_of
 
 from textdiff_monai.data.files import write_rows
 from textdiff_monai.language.reader import target_of
@@ -58,12 +58,12 @@ NAMED = ("idrid-lesions", "heart-mr-targets")
 
 def list_targets(sets: Path) -> list[dict[str, str]]:
     """The rows of the table."""
-    about = {(row["set"], row["image"]): row for row in load_sources()}
+    about = {(row["set"], row["image"]): row for row in rows_of(SOURCES)}
     return [row for name in (*ONE, *NAMED, "cxr-lung", "open-mix") for row in _present(sets, name, about)]
 
 
 def _present(sets: Path, name: str, about: Mapping[tuple[str, str], Mapping[str, str]]) -> Iterator[dict[str, str]]:
-    for row in _table(sets / name):
+    for row in rows_of(sets / name / "text.csv"):
         known, test = about.get((name, row["image"])), row["split"] == "test"
         if not row["mask"] or not (known or test) or (name == "cxr-lung" and row["license"] not in LICENCES):
             continue
@@ -110,8 +110,7 @@ def write_data(sets: Path, folder: Path, table: Path = TABLE) -> None:
     """
     masks, rows = folder / "masks", []
     masks.mkdir(parents=True, exist_ok=True)
-    with table.open(newline="", encoding="utf-8") as file:
-        listed = list(csv.DictReader(file))
+    listed = rows_of(table)
     own = defaultdict(set)
     for row in listed:
         own[row["target"]].add(row["kind"])
@@ -149,9 +148,7 @@ def add_figures(model: Path, cases: Path) -> None:
         model: the checkpoint, written anew.
         cases: of its evaluation with ``--group_by target``.
     """
-    with cases.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    figures = {}
+    rows, figures = rows_of(cases), {}
     for target in sorted({row["target"] for row in rows}):
         mine = [row for row in rows if row["target"] == target]
         there = [float(row["mean_dice_nonempty"]) for row in mine if row["mean_dice_nonempty"]]
@@ -159,11 +156,6 @@ def add_figures(model: Path, cases: Path) -> None:
         figures[target] = {"dice": round(float(np.mean(there)), 3), "images": len(there)}
         figures[target] |= {"absent": len(absent), "false_alarms": sum(dice == 0 for dice in absent)}
     add_facts(model, figures=figures)
-
-
-def _table(folder: Path) -> list[dict[str, str]]:
-    with (folder / "text.csv").open(newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
 
 
 def main() -> None:
