@@ -31,7 +31,7 @@ def test_the_learning_rate_warms_up_stays_and_decays_to_zero():
 
 
 def test_a_denoiser_starts_with_saved_weights_and_their_shape(unet_folder, tmp_path):
-    denoiser = Denoiser(unet_folder, block_out_channels=(64,)).to(memory_format=torch.channels_last)
+    denoiser = Denoiser(unet_folder, block_out_channels=(64,))
     SaveBackbone(str(tmp_path / "unet"), denoiser)(SimpleNamespace())
     first, second = (DiffusionBackbone(folder, [1], [50]).identity for folder in (unet_folder, tmp_path / "unet"))
     assert first["weights"] == second["weights"]

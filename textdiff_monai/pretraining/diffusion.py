@@ -83,7 +83,7 @@ class SaveBackbone:
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)
         with written_whole(fresh) as partial:
-            unet = deepcopy(self.denoiser.unet).to(memory_format=torch.contiguous_format)
+            unet = deepcopy(self.denoiser.unet)
             unet.register_to_config(_name_or_path="")  # else config.json tells the folder it was started from
             (unet.half() if self.half else unet).save_pretrained(partial)
             DDPMScheduler().save_pretrained(partial)
