@@ -449,6 +449,10 @@ def test_pretraining_makes_a_backbone_and_goes_on(run, data_folder, tmp_path):
     first = DiffusionBackbone(tmp_path / "pretrain" / "diffusion_unet", blocks=[1], steps=[50]).identity
     run("pretrain.json", run_id="training", max_epochs=2, **options)
     second = DiffusionBackbone(tmp_path / "pretrain" / "diffusion_unet", blocks=[1], steps=[50]).identity
+    saved = json.loads((tmp_path / "pretrain" / "diffusion_unet" / "scheduler_config.json").read_text())
+    config = json.loads((CONFIGS / "pretrain.json").read_text())
+    for noised in (config["inferer"]["scheduler"], config["trainer"]["prepare_batch"]):
+        assert noised["num_train_timesteps"] == saved["num_train_timesteps"]  # by which features will be read
     progress = torch.load(tmp_path / "pretrain" / "last.pt", weights_only=True)
     assert progress["engine"]["epoch_length"] * 2 == progress["engine"]["iteration"] == 4
     assert first["weights"] != second["weights"]
