@@ -65,6 +65,14 @@ def test_values_of_python_callers_are_checked_as_well():
         read(max_epochs=0.5)
 
 
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.json")), ids=lambda file: file.stem)
+def test_options_that_begin_with_null_have_a_type(file):
+    for name, value in ConfigParser.load_config_file(file).items():
+        if value is None:
+            with pytest.raises(UsageError, match=rf"--{name}: expected"):
+                overrides({name: object()}, [TRAIN, INFERENCE, str(file)], verb, (name,))
+
+
 def test_what_is_not_there_is_an_error_that_proposes_what_is():
     for name, meant in {
         "resise": "--resize",

@@ -37,6 +37,7 @@ _KINDS: dict[str, Any] = {
     "head": dict,
     "augment": str | None,
     "cache_gib": float,
+    "minutes": float | None,
     "columns": dict | None,
     "group_by": str | None,
     **dict.fromkeys(["mask_colours", "scales"], dict | None),
