@@ -9,7 +9,8 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
-from textdiff_monai import Familiarity, TextInferer, pictures_facts
+from textdiff_monai import Familiarity, TextInferer
+from textdiff_monai.engines.familiarity import pictures_facts
 
 DISC, LUNG, STONES = "Segment the optic disc.", "Segment the left lung.", "Segment the kidney stones."
 SIDE = 32

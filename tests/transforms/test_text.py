@@ -8,7 +8,9 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from textdiff_monai import TextEncoder, TextToMetad, bundle_root, captions_facts, captions_nearness
+from textdiff_monai import TextEncoder, TextToMetad, bundle_root
+from textdiff_monai.language.lexicon import captions_facts
+from textdiff_monai.language.nearness import captions_nearness
 
 FACTS = captions_facts([{"text": "Segment the left lung."}, {"text": "Segment the right lung."}])
 
