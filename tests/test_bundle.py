@@ -97,21 +97,24 @@ def test_several_heads_are_trained_calibrated_and_used_as_one(run, tiny, data_fo
 
 ENCODERS = ("backbone", "text_encoder")
 OTHERS = {
-    "blocks": ([0, 3], "blocks [1, 3] there, [0, 3] here"),
-    "steps": ([50, 260], "steps [50, 250] there, [50, 260] here"),
-    "noise_seed": ("$None", "noise_seed 40 there, None here"),
-    "max_tokens": (9, "max_tokens 12 there, 9 here"),
-    "mask_padding": (False, "mask_padding True there, False here"),
-    "norm": ("batch", "norm ['instance', {'affine': True}] there, batch here"),
-    "head": (HEAD | {"heads": 1}, "head.heads 2 there, 1 here"),
-    "num_classes": (3, "num_classes 2 there, 3 here"),
-    "class_names": (["background", "lung"], "class_names ['background', 'nuclei'] there, ['background', 'lung'] here"),
-    "channels": ("BGR", "channels RGB there, BGR here"),
-    "intensity_range": ([0, 255], "intensity_range [0, 200] there, [0, 255] here"),
-    "resize": (16, "resize 24 there, 16 here"),
-    "scales": ({"nuclei": 2}, "scales None there, {'nuclei': 2} here"),
-    "tile": (16, "tile None there, 16 here"),
-    "read_text": (False, "read_text True there, False here"),
+    "blocks": ([0, 3], "trained with blocks [1, 3], given [0, 3]"),
+    "steps": ([50, 260], "trained with steps [50, 250], given [50, 260]"),
+    "noise_seed": ("$None", "trained with noise_seed 40, given None"),
+    "max_tokens": (9, "trained with max_tokens 12, given 9"),
+    "mask_padding": (False, "trained with mask_padding True, given False"),
+    "norm": ("batch", "trained with norm ['instance', {'affine': True}], given batch"),
+    "head": (HEAD | {"heads": 1}, "trained with head.heads 2, given 1"),
+    "num_classes": (3, "trained with num_classes 2, given 3"),
+    "class_names": (
+        ["background", "lung"],
+        "class_names ['background', 'nuclei'], given ['background', 'lung']",
+    ),
+    "channels": ("BGR", "trained with channels RGB, given BGR"),
+    "intensity_range": ([0, 255], "trained with intensity_range [0, 200], given [0, 255]"),
+    "resize": (16, "trained with resize 24, given 16"),
+    "scales": ({"nuclei": 2}, "trained with scales None, given {'nuclei': 2}"),
+    "tile": (16, "trained with tile None, given 16"),
+    "read_text": (False, "trained with read_text True, given False"),
 }
 
 
@@ -190,7 +193,7 @@ def test_another_encoder_is_one_too(part, trained, unet_folder, bert_folder, tmp
     (file,) = (tmp_path / part).glob("*.safetensors")
     tensors = load_file(file)
     save_file({name: tensor + 0.01 for name, tensor in tensors.items()}, file, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=rf"encoders\.{part}\.weights \w{{12}}\.\.\. there, \w{{12}}\.\.\. here"):
+    with pytest.raises(ValueError, match=rf"encoders\.{part}\.weights \w{{12}}\.\.\., given \w{{12}}\.\.\."):
         segment(places["dataset_dir"], out=tmp_path / "out", checkpoint=str(checkpoint), device="cpu", **options)
 
 
@@ -198,7 +201,7 @@ def test_who_insists_gets_the_option_that_was_given(trained, run, data_folder, t
     checkpoint, places = trained
     options = {"checkpoint": str(checkpoint), "device": "cpu", "output_dir": tmp_path / "out"}
     options |= {name: places[name] for name in ENCODERS}
-    with pytest.warns(UserWarning, match="resize 24 there, 16 here"):
+    with pytest.warns(UserWarning, match="trained with resize 24, given 16"):
         run("inference.json", **options, dataset_dir=data_folder, resize=16, override_recipe=True)
     assert len(list((tmp_path / "out").glob("*_mask.png"))) == 10
 
@@ -207,10 +210,10 @@ def test_a_run_goes_on_under_its_own_recipe_alone(run, tiny):
     run("train.json", **tiny)
     with pytest.raises(RuntimeError) as wrapped:
         run("train.json", **tiny | {"resize": 16}, resume=True)
-    assert "resize 32 there, 16 here" in str(root_cause(wrapped.value))
+    assert "trained with resize 32, given 16" in str(root_cause(wrapped.value))
     with pytest.raises(RuntimeError) as wrapped:
         run("train.json", **tiny | {"reword": 0.0, "deny": 0.5}, resume=True)
-    assert "began with deny 0.0 (here 0.5), reword 0.8 (here 0.0)" in str(root_cause(wrapped.value))
+    assert "began with deny 0.0 (now 0.5), reword 0.8 (now 0.0)" in str(root_cause(wrapped.value))
 
 
 def root_cause(error):
@@ -222,7 +225,7 @@ def test_without_validation_rows_the_last_weights_are_the_model(run, tiny, data_
     (tmp_path / "data" / "text.csv").write_text((data_folder / "text.csv").read_text().replace(",val", ",train"))
     options = tiny | {"dataset_dir": tmp_path / "data"}
     run("train.json", run_id="training", **options)
-    assert f"without validation no epoch is known to be best: {tmp_path}/models/model.pt" in capfd.readouterr().out
+    assert f"without validation the best epoch is unknown: {tmp_path}/models/model.pt" in capfd.readouterr().out
     model = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
     last = torch.load(tmp_path / "output" / "last.pt", weights_only=True)["network"]
     assert all(torch.equal(model[name], last[name]) for name in last)
@@ -375,7 +378,7 @@ def test_a_target_of_other_kinds_of_pictures_is_not_marked_unless_asked_for(run,
         (row,) = rows(tmp_path / name / "results.csv")
         doubts.append((row["doubt"], float(row["highest_probability"]) < 1e-6))
     assert doubts[1] == ("", False)
-    assert "unlike those that show lung" in doubts[0][0]
+    assert "unlike the training pictures that show lung" in doubts[0][0]
     assert doubts[0][1]
 
 
@@ -387,7 +390,7 @@ def test_tiles_in_training_and_sliding_windows_in_evaluation(run, tiny, tmp_path
     run("train.json", "evaluate.json", **tiny | {"tile": 16})
     with pytest.raises(RuntimeError) as wrapped:
         run("train.json", "evaluate.json", **tiny | {"tile": "$None"})
-    assert "tile 16 there, None here" in str(root_cause(wrapped.value))
+    assert "trained with tile 16, given None" in str(root_cause(wrapped.value))
 
 
 SMALL = {"unet#channels": [4, 4, 4, 4, 4]}
@@ -420,7 +423,7 @@ def test_a_u_net_reads_its_sentence_and_heads_may_be_pixel_classifiers(run, tiny
     assert dice["own"] != dice["none"] != dice["swapped"] != dice["own"]
     with pytest.raises(RuntimeError) as wrapped:
         run(*u_net, "evaluate.json", **tiny | SMALL, read_text=False)
-    assert "read_text True there, False here" in str(root_cause(wrapped.value))
+    assert "trained with read_text True, given False" in str(root_cause(wrapped.value))
 
     head = {"head": {"kind": "pixels", "hidden_channels": [8, 8]}, "read_text": False, "heads": 2}
     run("train.json", run_id="training", **tiny | head | {"max_epochs": 1})
@@ -465,7 +468,7 @@ def test_pretraining_makes_a_backbone_and_goes_on(run, data_folder, tmp_path):
     assert at_once["weights"] == second["weights"]
     with pytest.raises(RuntimeError) as wrapped:  # not the first pictures' UNet for others
         run("pretrain.json", run_id="training", max_epochs=2, **(options | {"images": str(data_folder)}))
-    assert f"began with images {options['images']} (here {data_folder})" in str(root_cause(wrapped.value))
+    assert f"began with images {options['images']} (now {data_folder})" in str(root_cause(wrapped.value))
 
     start = {
         "start": tmp_path / "pretrain" / "diffusion_unet",

@@ -118,10 +118,10 @@ def test_a_run_goes_on_with_the_options_that_it_began_with(options, tmp_path):
     train(options("run", max_epochs=2))
     before = (tmp_path / "run" / "last.pt").read_bytes()
     for more, message in {
-        ("max_epochs", 5): r"last\.pt: this run began with max_epochs 2 \(here 5\); go on with what it began with",
-        ("learning_rate", 0.5): r"learning_rate 0\.001 \(here 0\.5\)",
-        ("symmetries", "['identity']"): r"symmetries \[.*\] \(here .*\)",
-        ("num_labelled", 2): r"items \[4, 2\] \(here \[2, 2\]\), num_labelled None \(here 2\)",
+        ("max_epochs", 5): r"last\.pt: this run began with max_epochs 2 \(now 5\); use the same options",
+        ("learning_rate", 0.5): r"learning_rate 0\.001 \(now 0\.5\)",
+        ("symmetries", "['identity']"): r"symmetries \[.*\] \(now .*\)",
+        ("num_labelled", 2): r"items \[4, 2\] \(now \[2, 2\]\), num_labelled None \(now 2\)",
     }.items():
         with pytest.raises(RuntimeError) as failure:
             train(options("run", resume=True, **{"max_epochs": 2} | dict([more])))

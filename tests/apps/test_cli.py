@@ -233,7 +233,7 @@ def test_samples_say_what_is_wrong_before_they_are_drawn_and_make_their_folder(t
         (unet_folder, tmp_path / "s"): "expected the name of a picture, such as s.png",
         (unet_folder, tmp_path / "s.png", "--count", 10): "count 10: expected a square number, such as 9",
         (unet_folder, tmp_path / "s.png", "--count", 0): "count 0: expected a square number, such as 1",
-        (tmp_path / "nowhere", tmp_path / "s.png"): "nowhere: is no folder",
+        (tmp_path / "nowhere", tmp_path / "s.png"): "nowhere: is not a folder",
     }.items():
         assert message in str(textdiff("samples", *words)[0])
     assert textdiff("samples", unet_folder, tmp_path / "new" / "s.jpg", "--count", 1, "--steps", 1)[0] == 0

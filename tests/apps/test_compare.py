@@ -74,7 +74,7 @@ def test_every_network_is_measured_and_a_stopped_comparison_goes_on(options, dat
         assert row["low"] <= row["mean_dice"] <= row["high"]
         assert (row["seeds"], row["images"]) == (2, 4)
     assert Image.open(tmp_path / "out" / "curves.png").size[0] > 500
-    with pytest.raises(ValueError, match=r"holds a comparison with iterations 2 \(here 3\)"):
+    with pytest.raises(ValueError, match=r"holds a comparison with iterations 2 \(now 3\)"):
         compare(*arguments, **options | {"iterations": 3})
 
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder
         compare(tmp_path / "strange", tmp_path / "out", (2,), captions=["reworded"], **options)
     with pytest.raises(ValueError, match="--num_labelled is what compare decides, by --labelled"):
         compare(*arguments, (2,), num_labelled=3, **options)
-    with pytest.raises(FileNotFoundError, match="nowhere: is no folder"):
+    with pytest.raises(FileNotFoundError, match="nowhere: is not a folder"):
         compare(*arguments, (2,), **options | {"backbone": str(tmp_path / "nowhere")})
     with pytest.raises(ValueError, match="num_labelled is 20, but the training split has only 4 images"):
         compare(*arguments, (2, 20), **options)

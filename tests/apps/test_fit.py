@@ -76,7 +76,7 @@ def test_what_was_chosen_is_told_repeats_the_weights_and_is_not_chosen_anew(opti
     printed = capsys.readouterr().out
     assert "Trying" not in printed
     assert "Testing 4 items of test" in printed
-    with pytest.raises(ValueError, match=r"holds a fit with minutes 0.5 \(here 1\)"):
+    with pytest.raises(ValueError, match=r"holds a fit with minutes 0.5 \(now 1\)"):
         fit(data_folder, root, minutes=1, **options)
 
 
@@ -93,7 +93,7 @@ def test_a_training_ends_in_time_and_goes_on_with_the_same_command(options, data
         assert fit(data_folder, tmp_path / "run", minutes=0.01, **options).exists()
         assert len(read_rows(tmp_path / "run" / "history.csv")) == epochs
         told = "".join(capfd.readouterr())
-        assert ("the training ends after epoch 1 of 2" in told) == (epochs == 1)
+        assert ("training stops after epoch 1 of 2" in told) == (epochs == 1)
         assert "input summary" not in told
         assert "parsing config_file" not in told
         assert "Not all config files" not in told
@@ -138,7 +138,7 @@ def test_what_cannot_be_fitted_is_refused_before_any_work(options, data_folder, 
         fit(data_folder, tmp_path / "run", output_dir="elsewhere", **options)
     with pytest.raises(ValueError, match="did you mean --resize"):
         fit(data_folder, tmp_path / "run", **options, resise=3)
-    with pytest.raises(FileNotFoundError, match="nowhere: is no folder"):
+    with pytest.raises(FileNotFoundError, match="nowhere: is not a folder"):
         fit(data_folder, tmp_path / "run", backbones=[str(tmp_path / "nowhere")], **options)
     with pytest.raises(ValueError, match="or there is one only"):
         fit(data_folder, tmp_path / "run", num_labelled=1, start=None, **options)

@@ -233,7 +233,7 @@ def test_results_among_the_images_are_refused_before_any_work(options, tmp_path)
 
 def test_a_checkpoint_of_another_network_is_refused_before_any_work(options, tmp_path):
     image = picture(tmp_path / "case.png")
-    with pytest.raises(ValueError, match=r"model.pt was trained.* steps \[50\] there, \[60\] here"):
+    with pytest.raises(ValueError, match=r"model.pt has another recipe: trained with steps \[50\], given \[60\]"):
         segment(str(image), out=str(tmp_path / "out"), **options | {"steps": [60]})
     assert not (tmp_path / "out").exists()
 
@@ -292,6 +292,6 @@ def test_words_of_a_volume_are_those_of_its_fullest_slice(options, tmp_path):
 
 def test_words_of_a_head_that_reads_none_are_refused_before_any_work(options, tmp_path):
     image = picture(tmp_path / "case.png")
-    with pytest.raises(ValueError, match="reads no sentence"):
+    with pytest.raises(ValueError, match="does not read sentences"):
         segment(image, "left lung", tmp_path / "out", words=True, read_text=False, override_recipe=True, **options)
     assert not (tmp_path / "out").exists()

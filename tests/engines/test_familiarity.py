@@ -49,7 +49,7 @@ def test_a_target_of_other_pictures_is_doubted_and_its_own_are_not(familiarity):
     images = torch.stack([picture(kind, seed) for seed in (20, 21) for kind in ("fundus", "film")])
     assert familiarity(images, [DISC, LUNG] * 2) == [""] * 4
     doubts = familiarity(images, [LUNG, DISC] * 2)
-    assert all("unlike those that show" in doubt for doubt in doubts)
+    assert all("unlike the training pictures that show" in doubt for doubt in doubts)
     assert "optic disc" in doubts[1]
 
 

@@ -169,7 +169,7 @@ def test_a_bound_of_zero_keeps_nothing(cached, tmp_path):
 def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path, unet_folder):
     (tmp_path / "features").write_text("a file where the folder should be")
     backbone = DiffusionBackbone(unet_folder, **OPTIONS, cache=FeatureCache(tmp_path))
-    with pytest.warns(UserWarning, match="cannot be kept"):
+    with pytest.warns(UserWarning, match="cannot be saved"):
         first = backbone(images(1))
     assert all(torch.isfinite(scale).all() for scale in first)
     backbone(images(1))

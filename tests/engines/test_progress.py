@@ -224,7 +224,9 @@ def test_a_run_goes_on_with_the_options_that_it_began_with(tmp_path):
     for changed in (began | {"batch_size": 2}, {name: began[name] for name in ("blocks", "norm", "device")}):
         toy = Toy()
         toy.trainer.logger.disabled = True
-        with pytest.raises(ValueError, match=r"last\.pt: this run began with batch_size 1 \(here (2|None)\); go on"):
+        with pytest.raises(
+            ValueError, match=r"last\.pt: this run began with batch_size 1 \(now (2|None)\); use the same options"
+        ):
             toy.run(tmp_path / "last.pt", 2, options=changed)
 
 

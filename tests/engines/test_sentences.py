@@ -15,10 +15,10 @@ def items(*texts):
 
 def test_sentences_that_are_cut_are_counted_once(bert_folder):
     long, longer = "left right " * 20, "upper lower " * 30
-    with pytest.warns(UserWarning, match=r"2 of 3 sentences have more than the 24 tokens that are read") as caught:
+    with pytest.warns(UserWarning, match=r"2 of 3 sentences are longer than the 24 tokens that are read") as caught:
         check_sentences(items("left lung", long, longer, long, ""), TextEncoder(bert_folder))
     (warning,) = caught
-    assert "(up to 62) and are cut; those of 1.png, 2.png" in str(warning.message)
+    assert "(up to 62) and are truncated; those of 1.png, 2.png" in str(warning.message)
     assert "upper" not in str(warning.message)
 
 
@@ -33,7 +33,7 @@ def test_words_that_the_tokenizer_does_not_know_are_counted(bert_folder):
 )
 def test_another_language_is_said(text):
     encoder = TextEncoder(f"{bundle_root()}/models/text_encoder")
-    with pytest.warns(UserWarning, match="the text encoder knows only .*; the one that ships reads English"):
+    with pytest.warns(UserWarning, match="the text encoder knows only .*; the shipped one reads English"):
         check_sentences(items(text), encoder)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

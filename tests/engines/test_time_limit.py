@@ -35,4 +35,4 @@ def test_no_epoch_is_begun_that_would_end_too_late(seconds, minutes, epochs, mon
     with caplog.at_level(logging.WARNING):
         engine.run([0], max_epochs=len(seconds))
     assert engine.state.epoch == epochs
-    assert (f"ends after epoch {epochs} of 4" in caplog.text) == (epochs < 4)
+    assert (f"stops after epoch {epochs} of 4" in caplog.text) == (epochs < 4)

@@ -58,5 +58,5 @@ def test_what_is_not_wanted_is_not_read_and_background():
 
 
 def test_a_slide_smaller_than_a_window_is_an_error():
-    with pytest.raises(ValueError, match="windows of 64 pixels do not fit into 80 x 50; make them smaller"):
+    with pytest.raises(ValueError, match="windows of 64 pixels do not fit into 80 x 50; use smaller ones"):
         next(iter(SlideWindows(64)(Picture(50, 80), run, [""], lambda *_: True)))

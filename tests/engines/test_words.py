@@ -98,12 +98,12 @@ def test_a_picture_of_another_kind_has_no_mask_and_a_slice_is_not_asked_about(ne
 
 
 def test_a_head_that_reads_no_sentence_has_no_words(network):
-    with pytest.raises(ValueError, match="reads no sentence"):
+    with pytest.raises(ValueError, match="does not read sentences"):
         WordEffects(network, TextInferer(read_text=False))
-    with pytest.raises(ValueError, match="reads no sentence"):
+    with pytest.raises(ValueError, match="does not read sentences"):
         WordEffects(nn.Conv2d(3, 2, 1), TextInferer())
     network.text_encoder = nn.Identity()
-    with pytest.raises(ValueError, match="Identity does not say which tokens are of which word"):
+    with pytest.raises(ValueError, match="Identity does not say which tokens belong to which word"):
         WordEffects(network, TextInferer())
 
 

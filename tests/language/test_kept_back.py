@@ -89,7 +89,7 @@ def test_a_file_of_rules_that_cannot_be_read_is_named():
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        ("look at {foo} in {places}", "'frame' needs a rule that is not there: 'foo'"),
+        ("look at {foo} in {places}", "'frame' needs a rule that does not exist: 'foo'"),
         ("see {frame}", "'frame' leads back to itself"),
         ("see {places", "'frame': expected '}'"),
         ("see {}", "'frame': Format string"),

@@ -52,8 +52,8 @@ def test_unknown_words_are_named_unless_the_encoder_knows_them():
 
 
 def test_a_sentence_without_a_target_of_the_training_is_doubted():
-    assert doubt("Stable.", CHEST) == "it names nothing that the training's captions name"
-    assert doubt("Normal heart size.", CHEST) == "it asks for heart, which no caption of the training does"
+    assert doubt("Stable.", CHEST) == "it names nothing that the training captions name"
+    assert doubt("Normal heart size.", CHEST) == "it asks for heart, which no training caption asks for"
     assert "asks for polyp" in doubt("is there a polyp?", LUNGS)
     assert "asks for lung" in doubt("Segment the left lung.", captions_facts([{"text": "Segment the lung nodule."}]))
 

@@ -225,7 +225,7 @@ def test_loading_beside_another_branch_is_an_error_that_names_what_differs(netwo
     head = {name: tensor.clone() for name, tensor in other.head.state_dict().items()}
     with pytest.raises(ValueError, match="another recipe") as caught:
         other.load_state_dict(network.state_dict(), strict=strict)
-    assert str(caught.value).count(" there, ") == 1
+    assert str(caught.value).count(", given ") == 1
     assert named(part, what) in str(caught.value)
     assert all(torch.equal(tensor, head[name]) for name, tensor in other.head.state_dict().items())
 
@@ -249,7 +249,7 @@ def test_both_branches_are_named_where_both_differ(network, unet_folder, bert_fo
     other = build(unet_folder, bert_folder, {"max_length": 10}, steps=(50, 251))
     with pytest.raises(ValueError, match="another recipe") as caught:
         other.load_state_dict(network.state_dict(), strict=strict)
-    for words in ("steps [50, 250] there, [50, 251] here", "max_tokens 24 there, 10 here"):
+    for words in ("steps [50, 250], given [50, 251]", "max_tokens 24, given 10"):
         assert words in str(caught.value)
 
 
@@ -334,5 +334,5 @@ def test_moving_a_copy_leaves_the_original_where_it_is(network):
 @pytest.mark.parametrize("encoder", [DiffusionBackbone, TextEncoder])
 @pytest.mark.parametrize("source", ["/nowhere/encoder", "./encoder", "some/where/encoder", Path("encoder")])
 def test_a_folder_that_is_not_there_is_no_name_on_a_hub(encoder, source):
-    with pytest.raises(FileNotFoundError, match="encoder: is no folder; give one with the encoder"):
+    with pytest.raises(FileNotFoundError, match="encoder: is not a folder; give the encoder's folder"):
         encoder(source)

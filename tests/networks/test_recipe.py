@@ -33,7 +33,7 @@ def test_the_same_options_load_and_others_are_named_with_both_values(checkpoint)
     state = torch.load(checkpoint, weights_only=True)
     unet(**OPTIONS).load_state_dict(state)
     other = unet(**OPTIONS | {"resize": 64, "head": {"channels": 8, "norm": "batch"}})
-    expected = r"head\.norm \['instance', \{'affine': True\}\] there, batch here; resize 32 there, 64 here"
+    expected = r"head\.norm \['instance', \{'affine': True\}\], given batch; trained with resize 32, given 64"
     for load in (other.load_state_dict, lambda state: copy_model_state(other, state)):
         with pytest.raises(ValueError, match=expected):
             load(state)
@@ -44,20 +44,20 @@ def test_an_option_that_the_checkpoint_does_not_know_is_no_contradiction(checkpo
     network.load_state_dict(torch.load(checkpoint, weights_only=True))
     torch.save(network.state_dict(), checkpoint)
     assert read_recipe(checkpoint) == OPTIONS | {"tile": 16}
-    with pytest.raises(ValueError, match=r"head\.heads unknown there, 2 here"):
+    with pytest.raises(ValueError, match=r"trained with head\.heads unknown, given 2"):
         Recipe(checkpoint, head=OPTIONS["head"] | {"heads": 2})
 
 
 def test_a_file_is_compared_at_once_and_named(checkpoint):
     assert Recipe(checkpoint, resize=32).options == {"resize": 32}
-    with pytest.raises(ValueError, match=r"model\.pt was trained under another recipe: resize 32 there, None here"):
+    with pytest.raises(ValueError, match=r"model\.pt has another recipe: trained with resize 32, given None"):
         Recipe(checkpoint, resize=None)
-    with pytest.raises(ValueError, match="channels RGB there, BGR here"):
+    with pytest.raises(ValueError, match="trained with channels RGB, given BGR"):
         Recipe(checkpoint, resize=32).describe(channels="BGR")
 
 
 def test_who_insists_gets_a_warning_and_the_options_given(checkpoint):
-    with pytest.warns(UserWarning, match="resize 32 there, 64 here"):
+    with pytest.warns(UserWarning, match="trained with resize 32, given 64"):
         network = unet(checkpoint=checkpoint, override=True, resize=64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -102,12 +102,12 @@ def test_what_is_no_checkpoint_with_a_recipe_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"model\.pt: not a readable PyTorch checkpoint"):
         read_recipe(tmp_path / "model.pt")
     torch.save({"head.weight": torch.ones(1)}, tmp_path / "model.pt")
-    with pytest.raises(ValueError, match=r"model\.pt: a checkpoint without a recipe; .*import-head"):
+    with pytest.raises(ValueError, match=r"model\.pt: the checkpoint has no recipe; .*import-head"):
         read_recipe(tmp_path / "model.pt")
 
 
 def test_what_a_recipe_does_not_know_has_to_be_given(checkpoint):
-    with pytest.raises(ValueError, match=r"model\.pt does not know with which tile it was trained; give --tile"):
+    with pytest.raises(ValueError, match=r"model\.pt does not record the tile it was trained with; give --tile"):
         read_recipe(checkpoint)["tile"]
 
 

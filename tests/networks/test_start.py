@@ -25,14 +25,17 @@ def test_weights_are_taken_and_the_recipe_is_not(tmp_path):
 def test_a_head_of_other_features_is_refused(tmp_path):
     torch.save(unet(steps=[50], resize=32).state_dict(), tmp_path / "model.pt")
     with pytest.raises(
-        ValueError, match=r"model\.pt: a head of other features .*: steps \[50\] there, \[60\] here; give"
+        ValueError,
+        match=r"model\.pt: cannot start from a head of other features: trained with steps \[50\], given \[60\]; give",
     ):
         start_from(unet(steps=[60]), tmp_path / "model.pt")
 
 
 def test_a_head_of_another_shape_is_named(tmp_path):
     torch.save(unet().state_dict(), tmp_path / "model.pt")
-    with pytest.raises(ValueError, match=r"model\.pt: a head of another shape .* is \(4,.*\) there, \(6,.*\) here"):
+    with pytest.raises(
+        ValueError, match=r"model\.pt: cannot start from a head of another shape: .* is \(4,.*\) in it, \(6,.*\) here"
+    ):
         start_from(unet(6), tmp_path / "model.pt")
     with pytest.raises(FileNotFoundError, match=r"nothing\.pt does not exist"):
         start_from(unet(), tmp_path / "nothing.pt")

@@ -105,7 +105,7 @@ def test_unmasked_padding_needs_a_max_length(bert_folder):
 @pytest.mark.parametrize("max_length", [None, 5])
 def test_a_text_that_is_too_long_is_cut_with_a_warning_that_does_not_quote_it(bert_folder, reference, max_length):
     encoder, limit = TextEncoder(bert_folder, max_length=max_length), max_length or 24
-    with pytest.warns(UserWarning, match=f"more than {limit} tokens") as caught:
+    with pytest.warns(UserWarning, match=f"longer than {limit} tokens are truncated") as caught:
         embeddings, mask = encoder([TOO_LONG])
     assert not [warning for warning in caught if "left" in str(warning.message)]
     assert mask.tolist() == [[True] * limit]
@@ -134,7 +134,7 @@ def test_long_texts_are_warned_of_once_in_a_process(bert_folder):
 
 
 def test_a_long_text_leaves_no_trace_in_the_log(encoder, caplog, capfd):
-    with pytest.warns(UserWarning, match="cut"):
+    with pytest.warns(UserWarning, match="truncated"):
         encoder([TOO_LONG])
     assert "left" not in caplog.text + "".join(capfd.readouterr())
 
@@ -147,7 +147,7 @@ def test_a_max_length_that_the_encoder_cannot_take_is_an_error_that_says_what_it
 
 @pytest.mark.parametrize("max_length", [3, 24])
 def test_the_shortest_and_longest_max_length_work(bert_folder, max_length):
-    with pytest.warns(UserWarning, match="cut"):
+    with pytest.warns(UserWarning, match="truncated"):
         assert TextEncoder(bert_folder, max_length=max_length)([TOO_LONG])[0].shape[1] == max_length
 
 

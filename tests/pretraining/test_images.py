@@ -23,7 +23,7 @@ def test_a_table_of_image_names_is_enough(table):
 
 def test_a_source_without_images_to_learn_from_is_refused(table):
     (table.parent / "names.csv").write_text("image,split\n0.png,val\n1.png,test\n")
-    with pytest.raises(DataError, match="no images to learn from"):
+    with pytest.raises(DataError, match="no images to train on"):
         unlabelled_images(table.parent / "names.csv")
 
 

@@ -107,7 +107,7 @@ def test_a_training_that_was_stopped_ends_as_if_it_had_not_been(start, trained, 
         train_text_encoder(start, tmp_path, steps=32, **TINY, progress=False)
     monkeypatch.setattr(language, "_keep", keep)
     assert (tmp_path / "training.pt").exists()
-    with pytest.raises(ValueError, match=r"was stopped with seed 0 \(here 1\); go on with these"):
+    with pytest.raises(ValueError, match=r"began with seed 0 \(now 1\); use the same options"):
         train_text_encoder(start, tmp_path, steps=32, seed=1, **TINY, progress=False)
     again = train_text_encoder(start, tmp_path, steps=32, **TINY, progress=False)
     assert again["losses"] == trained[1]["losses"][16:]

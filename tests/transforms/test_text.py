@@ -47,5 +47,5 @@ def test_a_sentence_far_from_the_trainings_captions_is_doubted_with_its_distance
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert transform(item("Outline the patient's left lung, please."))["image"].meta["doubt"] == ""
-    with pytest.warns(UserWarning, match="far from the training's captions"):
+    with pytest.warns(UserWarning, match="far from the training captions"):
         transform(item("The bus left both of them at the station."))

@@ -79,5 +79,5 @@ def same_settings(root: Path, what: str, settings: Mapping[str, Any], work: Sequ
     path, now = root / "settings.json", json.loads(json.dumps(settings, default=str))
     done = path.exists() and any((root / name).exists() for name in work)
     if done and (told := changed(json.loads(path.read_text()), now)):
-        raise ValueError(f"{root} holds a {what} with {told}; go on with what it began with, or choose another")
+        raise ValueError(f"{root} holds a {what} with {told}; use the same settings, or choose another folder")
     write_json(path, now)

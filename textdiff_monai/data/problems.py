@@ -25,9 +25,9 @@ def listed(names: Iterable[str], shown: int = 10) -> str:
 
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """``name 1 (here 2), ...`` of the settings that are others now; "" if none is."""
+    """``name 1 (now 2), ...`` of the settings that differ now; "" if none does."""
     names = sorted(name for name in before.keys() | now if before.get(name) != now.get(name))
-    return ", ".join(f"{name} {before.get(name)} (here {now.get(name)})" for name in names)
+    return ", ".join(f"{name} {before.get(name)} (now {now.get(name)})" for name in names)
 
 
 def quoted(cell: str) -> str:

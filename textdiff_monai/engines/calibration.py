@@ -73,7 +73,7 @@ class Calibrate:
         if idist.get_rank() == 0:
             add_facts(self.checkpoint, temperature=temperature, least_presence=least)
         told = f"temperature {temperature:.3g}, least presence {least:.3g}"
-        engine.logger.info(f"{told}, written into {self.checkpoint}")
+        engine.logger.info(f"{told}, written to {self.checkpoint}")
 
 
 class CalibrationReport:

@@ -29,7 +29,7 @@ class Disagreement:
 
     def __init__(self, network: nn.Module, inferer: TextInferer) -> None:
         if not isinstance(network, TextDiff) or not isinstance(network.head, HeadEnsemble):
-            raise ValueError("one head has nobody to disagree with: train with --heads 5")
+            raise ValueError("disagreement needs several heads: train with --heads 5")
         self.network, self._plain = network, inferer.plain()
 
     @torch.no_grad()

@@ -52,7 +52,7 @@ class Familiarity:
             return ""
         distances = torch.linalg.vector_norm(self.places - picture, dim=1)
         unlike = _ratio(distances, self.shown[target]) > self.most
-        return f"the picture is unlike those that show {target} in training" if unlike else ""
+        return f"the picture is unlike the training pictures that show {target}" if unlike else ""
 
 
 def pictures_facts(

@@ -152,7 +152,7 @@ class FeatureCache:
                 finally:
                     Path(partial).unlink(missing_ok=True)
         except (OSError, SafetensorError) as error:
-            warnings.warn(f"{self.folder}: features cannot be kept and will be computed again ({error})", stacklevel=2)
+            warnings.warn(f"{self.folder}: features cannot be saved and will be recomputed ({error})", stacklevel=2)
             self.max_bytes = 0
         return maps
 
@@ -168,7 +168,7 @@ class FeatureCache:
                 self._full = True
                 _logger.warning(
                     f"{self.folder} holds {self.max_bytes / _GIB:.1f} GiB, all in use: features of further images are "
-                    "computed each time; raise max_gib, or use fewer blocks, steps or symmetries"
+                    "recomputed each time; raise max_gib, or use fewer blocks, steps or symmetries"
                 )
         return not self._full
 

@@ -64,9 +64,9 @@ class TextInferer(Inferer):
     ) -> None:
         super().__init__()
         if resize is not None and tile is not None:
-            raise ValueError("resize takes images whole, tile at their own resolution: give one of them")
+            raise ValueError("resize reads images whole, tile at their own resolution: give only one")
         if scales and resize is None:
-            raise ValueError("scales are of the side that images are resized to: give resize as well")
+            raise ValueError("scales multiply the side that images are resized to: give resize as well")
         self.resize, self.read_text, self.scales = resize, read_text, dict(scales or {})
         self.slices_per_batch, self.neighbours = slices_per_batch, neighbours
         self.temperature, self.least_presence, self.familiarity = temperature, least_presence, familiarity
@@ -191,7 +191,7 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 def _tell(inputs: Tensor, doubts: Sequence[str]) -> None:
     """Adds to the ``doubt`` in the metadata of images, and warns."""
     for doubt in dict.fromkeys(filter(None, doubts)):
-        warnings.warn(f"nothing is marked: {doubt}; --only_familiar False marks it all the same", stacklevel=3)
+        warnings.warn(f"nothing is marked: {doubt}; --only_familiar False marks it anyway", stacklevel=3)
     if isinstance(inputs, MetaTensor) and any(doubts):
         known = _of_each(inputs, "doubt", len(doubts))
         inputs.meta["doubt"] = ["; ".join(filter(None, each)) for each in zip(known, doubts, strict=True)]

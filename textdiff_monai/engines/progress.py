@@ -73,14 +73,14 @@ class Progress:
         saved = torch.load(self.path, map_location="cpu", weights_only=True)
         if other := changed(saved.get("options", {}), self.options):
             raise ValueError(
-                f"{self.path}: this run began with {other}; go on with what it began with, or start anew with "
-                "--resume False, best in another folder"
+                f"{self.path}: this run began with {other}; use the same options, or start over with "
+                "--resume False, preferably in another folder"
             )
         max_epochs = engine.state.max_epochs
         for name, item in self._all(engine).items():
             item.load_state_dict(saved[name])
         engine.state.max_epochs = max_epochs
-        engine.logger.info(f"going on from epoch {engine.state.epoch} of {self.path}")
+        engine.logger.info(f"continuing from epoch {engine.state.epoch} of {self.path}")
 
     def _all(self, engine: Engine) -> dict[str, Any]:
         scaler = getattr(engine, "scaler", None)
@@ -134,7 +134,7 @@ class LastModel:
     def __call__(self, engine: Engine) -> None:
         if self.best.score == -math.inf:
             self.best.save()
-            engine.logger.warning(f"without validation no epoch is known to be best: {self.best.path} holds the last")
+            engine.logger.warning(f"without validation the best epoch is unknown: {self.best.path} holds the last")
 
 
 def _unwrapped(item: Any) -> Any:

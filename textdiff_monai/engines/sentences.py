@@ -31,16 +31,14 @@ def check_sentences(items: Sequence[Mapping[str, Any]], encoder: TextEncoder) ->
     strange = [images[text] for text in images if unknown[text]]
     if cut:
         longest = max(map(len, tokens.values()))
-        what = f"have more than the {encoder.max_length} tokens that are read (up to {longest}) and are cut"
+        what = f"are longer than the {encoder.max_length} tokens that are read (up to {longest}) and are truncated"
         warnings.warn(f"{len(cut)} of {len(images)} sentences {what}; those of {listed(cut, 3)}", stacklevel=2)
     if strange:
         what = f"have words that the text encoder does not know ({sum(unknown.values())} in all)"
         warnings.warn(f"{len(strange)} of {len(images)} sentences {what}; those of {listed(strange, 3)}", stacklevel=2)
     if (known := _known(images, encoder)) < _KNOWN:
-        what = (
-            f"of the words in the sentences the text encoder knows only {known:.0%}; the one that ships reads English"
-        )
-        warnings.warn(f"{what}: translate them, or give one of their language with --text_encoder", stacklevel=2)
+        what = f"the text encoder knows only {known:.0%} of the words in the sentences; the shipped one reads English"
+        warnings.warn(f"{what}: translate them, or choose an encoder with --text_encoder", stacklevel=2)
 
 
 def _known(texts: Iterable[str], encoder: TextEncoder) -> float:

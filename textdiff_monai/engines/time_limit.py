@@ -34,7 +34,7 @@ class TimeLimit:
         self.last = now
         if ready > self.seconds and engine.state.epoch < (engine.state.max_epochs or 0):
             engine.logger.warning(
-                f"{self.seconds / 60:.3g} minutes are not enough for another epoch: the training ends after epoch "
-                f"{engine.state.epoch} of {engine.state.max_epochs}; --resume True goes on"
+                f"{self.seconds / 60:.3g} minutes are not enough for another epoch: training stops after epoch "
+                f"{engine.state.epoch} of {engine.state.max_epochs}; --resume True continues"
             )
             engine.terminate()

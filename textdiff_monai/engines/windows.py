@@ -65,7 +65,7 @@ class SlideWindows:
         """
         if min(slide.size) < self.side:
             raise ValueError(
-                f"windows of {self.side} pixels do not fit into {slide.size[1]} x {slide.size[0]}; make them smaller"
+                f"windows of {self.side} pixels do not fit into {slide.size[1]} x {slide.size[0]}; use smaller ones"
             )
         weight = compute_importance_map((self.side, self.side), mode="gaussian", sigma_scale=0.125)
         weight = weight.clamp_min(1e-3)

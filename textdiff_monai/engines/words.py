@@ -39,10 +39,10 @@ class WordEffects:
 
     def __init__(self, network: nn.Module, inferer: TextInferer) -> None:
         if not isinstance(network, TextDiff) or not inferer.read_text:
-            raise ValueError("words: this network reads no sentence, so there is nothing to say about words")
+            raise ValueError("words: this network does not read sentences, so there are no words to measure")
         if not hasattr(network.text_encoder, "words"):
             raise ValueError(
-                f"words: {type(network.text_encoder).__name__} does not say which tokens are of which word"
+                f"words: {type(network.text_encoder).__name__} does not say which tokens belong to which word"
             )
         self.network, self.inferer = network, inferer
         self._plain = inferer.plain()

@@ -102,7 +102,7 @@ def doubt(text: str, facts: Mapping[str, Sequence[str]], vocabulary: Collection[
     if target == LUNG and OPACITY in targets:  # where it is
         target = OPACITY
     if target and targets and target not in targets:
-        reasons.append(f"it asks for {target}, which no caption of the training does")
+        reasons.append(f"it asks for {target}, which no training caption asks for")
     elif not named & set(said):
-        reasons.append("it names nothing that the training's captions name")
+        reasons.append("it names nothing that the training captions name")
     return "; ".join(reasons)

@@ -70,7 +70,7 @@ def expand(rules: Rules, name: str, rng: np.random.Generator, **bound: str) -> s
     try:
         return _Words(rules, rng, bound)[name]
     except (KeyError, AttributeError) as error:
-        raise ValueError(f"the rule {name!r} needs a rule that is not there: {error}") from error
+        raise ValueError(f"the rule {name!r} needs a rule that does not exist: {error}") from error
     except RecursionError as error:
         raise ValueError(f"the rule {name!r} leads back to itself") from error
     except ValueError as error:

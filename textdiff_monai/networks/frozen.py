@@ -33,7 +33,7 @@ def check_source(source: str | Path) -> None:
     is_path = isinstance(source, Path) or source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source
     if is_path and not Path(source).is_dir():
         raise FileNotFoundError(
-            f"{source}: is no folder; give one with the encoder, or its name on the Hugging Face hub"
+            f"{source}: is not a folder; give the encoder's folder, or its name on the Hugging Face hub"
         )
 
 

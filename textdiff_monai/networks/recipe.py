@@ -71,11 +71,11 @@ class Recipe(nn.Module):
         lines = [line for name in both for line in differences(name, trained[name], here[name])]
         if not lines:
             return
-        differs = f"{self.checkpoint or 'the checkpoint'} was trained under another recipe: {'; '.join(lines)}"
+        differs = f"{self.checkpoint or 'the checkpoint'} has another recipe: {'; '.join(lines)}"
         if not self.override:
             raise ValueError(
-                f"{differs}. Leave out options that it knows itself, give the encoders that it was trained beside, or "
-                "insist with --override_recipe True"
+                f"{differs}. Leave out options that the checkpoint already knows, give the encoders it was trained "
+                "with, or override with --override_recipe True"
             )
         warnings.warn(differs, stacklevel=3)
 
@@ -106,10 +106,8 @@ def read_recipe(checkpoint: str | Path) -> dict[str, Any]:
     except Exception as error:  # of zip, pickle and PyTorch, which tell pages
         raise ValueError(f"{checkpoint}: not a readable PyTorch checkpoint; give the model.pt of a training") from error
     if not isinstance(state, Mapping) or not isinstance(state.get(_KEY), Tensor):
-        fix = (
-            "give the model.pt of a training; textdiff import-head makes one of a head that the published code trained"
-        )
-        raise ValueError(f"{checkpoint}: a checkpoint without a recipe; {fix}")
+        fix = "give the model.pt of a training; textdiff import-head converts a head that the published code trained"
+        raise ValueError(f"{checkpoint}: the checkpoint has no recipe; {fix}")
     return _Known(checkpoint, _decode(state[_KEY]))
 
 
@@ -138,7 +136,7 @@ class _Known(dict[str, Any]):
         self.checkpoint = checkpoint
 
     def __missing__(self, name: str) -> Any:
-        raise ValueError(f"{self.checkpoint} does not know with which {name} it was trained; give --{name}")
+        raise ValueError(f"{self.checkpoint} does not record the {name} it was trained with; give --{name}")
 
 
 def _encode(entries: Mapping[str, Any]) -> Tensor:
@@ -157,7 +155,7 @@ def differences(name: str, trained: Any, here: Any) -> Iterator[str]:
         for part in sorted(trained.keys() | here.keys()):
             yield from differences(f"{name}.{part}", trained.get(part, "unknown"), here.get(part, "unknown"))
     elif trained != here:
-        yield f"{name} {_shown(trained)} there, {_shown(here)} here"
+        yield f"trained with {name} {_shown(trained)}, given {_shown(here)}"
 
 
 def _shown(value: Any) -> str:

@@ -33,7 +33,7 @@ def start_from(network: nn.Module, checkpoint: str | Path) -> None:
     both = [name for name in _FEATURES if name in trained and name in wanted]
     if lines := [line for name in both for line in differences(name, trained[name], wanted[name])]:
         raise ValueError(
-            f"{checkpoint}: a head of other features cannot be started from: {'; '.join(lines)}; give the blocks, "
+            f"{checkpoint}: cannot start from a head of other features: {'; '.join(lines)}; give the blocks, "
             "steps, noise_seed and encoders that it was trained with"
         )
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
@@ -44,7 +44,7 @@ def start_from(network: nn.Module, checkpoint: str | Path) -> None:
     if other := sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):
         name = other[0]
         raise ValueError(
-            f"{checkpoint}: a head of another shape cannot be started from: {name} is {there.get(name, 'not')} there, "
-            f"{here.get(name, 'not')} here; give the blocks, steps, head, classes and encoders that it was trained with"
+            f"{checkpoint}: cannot start from a head of another shape: {name} is {there.get(name, 'missing')} in it, "
+            f"{here.get(name, 'missing')} here; give the blocks, steps, head, classes and encoders it was trained with"
         )
     network.load_state_dict(weights, strict=False)

@@ -50,13 +50,13 @@ class TextEncoder(Frozen):
         # The pooler is never used and often not stored; anything else missing would be random weights.
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:
-            raise ValueError(f"{source}: not a whole encoder, {len(missing)} tensors are missing, such as {missing[0]}")
+            raise ValueError(f"{source}: incomplete encoder, {len(missing)} tensors are missing, such as {missing[0]}")
         self.model = model.get_encoder() if model.config.is_encoder_decoder else model
         limit = min(self.tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
         if max_length is not None and not 2 < max_length <= limit:
             raise ValueError(f"max_length {max_length}: {source} takes 3 to {limit} tokens")
         if max_length is None and not mask_padding:
-            raise ValueError("mask_padding=False pads every sentence to max_length, which must then be given")
+            raise ValueError("mask_padding=False pads every sentence to max_length: give max_length as well")
         self.max_length, self.mask_padding = max_length or limit, mask_padding
         self._embeddings: dict[bytes, Tensor] = {}
         weights = {name: tensor for name, tensor in self.model.state_dict().items() if "pooler" not in name}
@@ -118,7 +118,7 @@ class TextEncoder(Frozen):
                 return_tensors="pt",
             )
         if len(whole) > self.max_length and self.mask_padding:  # the same words each time, so that it is said once
-            warnings.warn(f"texts of more than {self.max_length} tokens are cut to the first of them", stacklevel=2)
+            warnings.warn(f"texts longer than {self.max_length} tokens are truncated", stacklevel=2)
         device = next(self.model.parameters()).device
         tokens = tokens.to(device)
         with torch.autocast(device.type, enabled=False):  # remembered, and then read in every precision

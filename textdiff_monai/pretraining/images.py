@@ -33,6 +33,6 @@ def unlabelled_images(
         found = load_images(source, columns=columns)
         kinds = {item["image"]: item.get("kind", "") for item in found if item.get("split", "train") == split}
         if split == "train" and not kinds:
-            raise DataError(source, [f"{source}: no images to learn from; its rows are of other splits than train"])
+            raise DataError(source, [f"{source}: no images to train on; none of its rows is in the split train"])
         items.extend({"image": image, "source": index, "kind": kind, "id": image} for image, kind in kinds.items())
     return [{name: item[name] for name in _KEYS if name in item} for item in slices_of(items)]

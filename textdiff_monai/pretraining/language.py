@@ -190,7 +190,7 @@ def _resume(path: Path, parts: dict[str, Any], rng: np.random.Generator, options
         return 0, 0.0
     state = torch.load(path, weights_only=True)
     if other := changed(state["options"], options):
-        raise ValueError(f"{path} was stopped with {other}; go on with these, or choose another folder")
+        raise ValueError(f"{path} began with {other}; use the same options, or choose another folder")
     for name, part in parts.items():
         part.load_state_dict(state[name])
     rng.bit_generator.state = state["rng"]

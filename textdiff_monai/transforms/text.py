@@ -57,7 +57,7 @@ class TextToMetad(MapTransform):
         if reason or not text or not self.facts.get("centres") or self.encoder is None:
             return reason
         far, radius = distance(text, self.facts, self.encoder), self.facts["radius"]
-        return f"it is far from the training's captions ({far:.2f}; up to {radius:.2f} is near)" if far > radius else ""
+        return f"it is far from the training captions ({far:.2f}; at most {radius:.2f} is near)" if far > radius else ""
 
 
 def _as_text(value: Any) -> str:

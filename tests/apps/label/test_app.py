@@ -143,7 +143,11 @@ def test_each_mask_lies_on_the_side_its_sentence_names(server, image):
 
 
 def test_the_answer_says_why_a_sentence_is_doubted(ours):
-    said = {"": LEFT, "unknown words: qwzrtx": "Segment the qwzrtx.", "unlike those that show optic disc": "optic disc"}
+    said = {
+        "": LEFT,
+        "unknown words: qwzrtx": "Segment the qwzrtx.",
+        "unlike the training pictures that show optic disc": "optic disc",
+    }
     for doubt, text in said.items():
         told = ours.infer(FILM, text, output="json").json()["doubt"]
         assert (doubt in told) if doubt else told == ""
