@@ -228,6 +228,8 @@ def test_results_among_the_images_are_refused_before_any_work(options, tmp_path)
         with pytest.raises(RuntimeError) as wrapped:
             monai.bundle.run("run", config_file=inference, **options, **places)
         assert re.search(refused, str(cause(wrapped.value)))
+    with pytest.raises(OSError, match=r"a\.png: is a file; choose a folder"):
+        segment(tmp_path / "in", "left lung", tmp_path / "in" / "a.png", **options)
     assert sorted(tmp_path.rglob("*")) == before
 
 

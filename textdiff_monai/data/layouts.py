@@ -108,7 +108,7 @@ def load_images(
         raise DataError(root, [f"{root}: has no images; give {_TO_SEGMENT}"])
     images = {series_of(item["image"])[0] for item in items}
     folders = {series_of(root)[0], *(image if image.is_dir() else image.parent for image in images)}
-    if out is not None and os.path.exists(out) and any(folder.samefile(out) for folder in folders):
+    if out is not None and os.path.isdir(out) and any(folder.samefile(out) for folder in folders):
         what = "contains the images, and the next run would read the results table as input"
         raise ValueError(f"{out}: {what}; choose another folder for results")
     texts = [text] if isinstance(text, str) else list(text) or [""]
