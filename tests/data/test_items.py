@@ -214,6 +214,14 @@ def test_images_to_segment_need_one_column(tmp_path):
     assert [(item["id"], item["text"]) for item in both] == [("a", "x"), ("a_2", "y"), ("a_3", "left")]
 
 
+def test_a_column_of_sentences_that_is_named_has_to_be_there(tmp_path):
+    folder = save_csv(tmp_path, "a.png,left", header="image,report")
+    save_image(folder / "images" / "a.png")
+    assert load_images(folder, columns={"text": "report"})[0]["text"] == "left"
+    with pytest.raises(DataError, match="no column reprot in the first row, which is: image | report"):
+        load_images(folder, "right", columns={"text": "reprot"})
+
+
 def test_a_split_of_images_to_learn_from_is_taken_where_there_are_splits(tmp_path):
     save_pairs(tmp_path)
     folder = save_csv(tmp_path, "a.png,Training", "b.png,test", header="image,split")

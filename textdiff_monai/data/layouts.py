@@ -121,8 +121,8 @@ def _has_layout(folder: Path) -> bool:
 
 def _rows(root: Path, required: tuple[str, ...], problems: list[str], columns: Mapping[str, str] | None) -> list[Row]:
     columns = {name.strip().lower(): str(theirs) for name, theirs in (columns or {}).items()}
-    further = tuple(name for name in columns if FURTHER_TEXT.fullmatch(name))
-    if unknown := sorted(columns.keys() - set(_COLUMNS) - set(further)):
+    texts = tuple(name for name in columns if name == "text" or FURTHER_TEXT.fullmatch(name))
+    if unknown := sorted(columns.keys() - set(_COLUMNS) - set(texts)):
         known = f"{', '.join(_COLUMNS)}, text_2"
         raise DataError(root, [f"columns: {listed(unknown)} is not one of {known}; write 'image': 'NAME'"])
     if not root.exists():
@@ -136,4 +136,4 @@ def _rows(root: Path, required: tuple[str, ...], problems: list[str], columns: M
         raise DataError(root, [f"{root}: {found}; {fix}"])
     if files[0].suffix.lower() == ".json":
         return data_list_rows(files[0], problems, columns)
-    return read_table(files[0], required + further, problems, columns)
+    return read_table(files[0], required + texts, problems, columns)
