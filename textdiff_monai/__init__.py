@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "apps.bundle": ["bundle_root", "work_folder"],
     "apps.overrides": ["check_options"],
+    "apps.trained": ["load_trained"],
     "apps.weights": ["import_adm", "load_published_head"],
     "data.captions": ["SYMMETRIES", "recaption", "rewrite"],
     "data.checks": ["check_column", "check_datalist"],

@@ -9,8 +9,7 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 from torch import nn
 
-from textdiff_monai import HeadEnsemble, TextInferer, WordCases, WordEffects, bundle_root, word_maps
-from textdiff_monai.apps.trained import trained
+from textdiff_monai import HeadEnsemble, TextInferer, WordCases, WordEffects, bundle_root, load_trained, word_maps
 from textdiff_monai.data.files import read_rows, write_rows
 
 UNFAMILIAR = {"familiarity": lambda images, texts: ["another kind of picture"] * len(images)}
@@ -108,7 +107,7 @@ def test_a_head_that_reads_no_sentence_has_no_words(network):
 
 
 def test_the_shipped_head_needs_the_side_and_not_the_article():
-    network, reading, inferer = trained(("reading", "inferer"), {"cache_gib": 0, "device": "cpu"})
+    network, inferer, reading = load_trained(f"{bundle_root()}/models/model.pt", cache_gib=0, device="cpu")
     image = reading({"image": f"{bundle_root()}/data/lungs/images/1663b242.jpg"})["image"].as_tensor()
     effects = WordEffects(network, inferer)(image, "Segment the left lung.")
     with torch.no_grad():
