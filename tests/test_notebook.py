@@ -20,6 +20,10 @@ def test_it_has_ten_cells_and_no_outputs():
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
 
 
+def test_it_imports_public_names_alone():
+    assert "textdiff_monai." not in NOTEBOOK.read_text()
+
+
 @pytest.mark.slow
 def test_it_runs_from_the_folder_to_the_report(data_folder, unet_folder, bert_folder, tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)

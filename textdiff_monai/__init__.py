@@ -8,7 +8,10 @@ __version__ = "0.1.0"
 # Loaded when first used, so that `textdiff --help` need not wait for PyTorch.
 _MODULES = {
     "apps.bundle": ["bundle_root", "work_folder"],
+    "apps.check": ["check"],
+    "apps.fit": ["fit"],
     "apps.overrides": ["check_options"],
+    "apps.segment": ["segment"],
     "apps.trained": ["load_trained"],
     "apps.weights": ["import_adm", "load_published_head"],
     "data.captions": ["SYMMETRIES", "recaption", "rewrite"],
