@@ -27,8 +27,9 @@ class Block(NamedTuple):
 class SlideWindows:
     """A slide in windows, each read as an image of its own, blended as MONAI's sliding window blends them.
 
-    Memory holds one block; windows at its edges are computed for both blocks that they lie in. (MONAI's ``PatchInferer``
-    averages windows without weights, and its mergers keep the logits of the whole slide, in memory or on disk.)
+    Memory holds one block; windows at its edges are computed for both blocks that they lie in. (MONAI's
+    ``PatchInferer`` averages windows without weights, and its mergers keep the logits of the whole slide, in memory or
+    on disk.)
 
     Args:
         side: of the windows, in pixels.
