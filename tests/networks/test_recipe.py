@@ -115,3 +115,10 @@ def test_class_names_are_as_many_as_classes(unet_folder, bert_folder):
     recipe = Recipe(class_names=["background", "target"])
     with pytest.raises(ValueError, match="name 2 classes, num_classes is 3"):
         TextDiff(DiffusionBackbone(unet_folder, [1], [50]), TextEncoder(bert_folder), 3, recipe=recipe)
+
+
+@pytest.mark.parametrize(("option", "least"), [({"resize": -5}, 1), ({"tile": 0}, 1), ({"num_classes": 1}, 2)])
+def test_sizes_and_classes_that_cannot_be_are_refused(option, least):
+    ((name, value),) = option.items()
+    with pytest.raises(ValueError, match=f"{name} {value}: expected {least} or more"):
+        Recipe(**option)

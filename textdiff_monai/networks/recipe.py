@@ -39,7 +39,8 @@ class Recipe(nn.Module):
         facts: what is known besides, such as figures; loading a checkpoint brings those that it has.
 
     Raises:
-        ValueError: for options that the checkpoint was not trained with, naming both values.
+        ValueError: for options that the checkpoint was not trained with, naming both values; for a size below 1, or
+            fewer than two classes.
     """
 
     def __init__(self, checkpoint: str | Path | None = None, override: bool = False, **options: Any) -> None:
@@ -53,6 +54,9 @@ class Recipe(nn.Module):
     def describe(self, **options: Any) -> None:
         """More options, of what is built after the recipe."""
         options = json.loads(json.dumps(options))
+        for name, least in {"resize": 1, "tile": 1, "num_classes": 2}.items():
+            if options.get(name) is not None and options[name] < least:
+                raise ValueError(f"{name} {options[name]}: expected {least} or more")
         if self.trained is not None:
             self._compare(options, self.trained)
         self.options |= options
