@@ -65,7 +65,7 @@ def test_folds_share_no_patient_and_test_every_item_once():
     assert sides[0]["val"] == sides[1]["train"]
     assert in_two(items, 24, seed=0) == folds
     assert len({item["image"] for item in in_two(items_of(50), 24, seed=1)[0]}) == 24
-    with pytest.raises(ValueError, match="label those of another"):
+    with pytest.raises(ValueError, match="label images of another patient"):
         in_two(items_of(1, rows=3), 24, seed=0)
 
 

@@ -125,7 +125,7 @@ def test_values_are_of_the_types_that_functions_say():
         ("3", "--rate"): r"--rate: its value is missing",
         ("3", "--rate", "--flag"): r"--rate: its value is missing",
         (): r"missing a required argument: 'count'",
-        ("3", "--texts", "a", "--texts=b"): r"--texts is given twice; several values are one list",
+        ("3", "--texts", "a", "--texts=b"): r"--texts is given twice; give several values as one list",
         ("1", "2", "3", "True", "5"): r"too many positional arguments",
         ("3", "--flga", "True"): r"no option --flga; did you mean --flag\?",
     }.items():

@@ -88,9 +88,9 @@ def test_a_mistake_that_left_no_run_can_be_mended_in_the_same_folder(options, da
 
 def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder, tmp_path):
     arguments = (str(data_folder), str(tmp_path / "out"))
-    with pytest.raises(ValueError, match="expected some of pretrained, silent, random, pixels, unet, unet_text"):
+    with pytest.raises(ValueError, match="choose from pretrained, silent, random, pixels, unet, unet_text"):
         compare(*arguments, networks=["u-net"], **options)
-    with pytest.raises(ValueError, match="expected some of own, none, other, swapped, reworded"):
+    with pytest.raises(ValueError, match="choose from own, none, other, swapped, reworded"):
         compare(*arguments, captions=["mine"], **options)
     shutil.copytree(data_folder, tmp_path / "strange")
     table = (data_folder / "text.csv").read_text()
@@ -98,7 +98,7 @@ def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder
     unread = pytest.warns(UserWarning, match="have words that the text encoder does not know")
     with unread, pytest.raises(ValueError, match="none of 4 captions is understood"):
         compare(tmp_path / "strange", tmp_path / "out", (2,), captions=["reworded"], **options)
-    with pytest.raises(ValueError, match="--num_labelled is what compare decides, by --labelled"):
+    with pytest.raises(ValueError, match="--num_labelled is set by compare, from --labelled"):
         compare(*arguments, (2,), num_labelled=3, **options)
     with pytest.raises(FileNotFoundError, match="nowhere: is not a folder"):
         compare(*arguments, (2,), **options | {"backbone": str(tmp_path / "nowhere")})

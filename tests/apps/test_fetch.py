@@ -79,7 +79,7 @@ def test_a_file_comes_whole(server, tmp_path):
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_download_that_broke_off_goes_on(server, tmp_path, ranges):
     server.limit, path = 300_000, tmp_path / "model.pt"
-    with pytest.raises(ConnectionError, match="run again to go on"):
+    with pytest.raises(ConnectionError, match="run again to resume"):
         download(f"{server.url}/model.pt", path, sha256_of(CONTENT))
     assert not path.exists()
     server.limit, server.ranges = None, ranges
@@ -123,7 +123,7 @@ def test_adm_is_fetched_and_converted(server, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["adm-256", "bio-clinicalbert"])
 def test_a_folder_without_an_encoder_is_not_taken_for_one(name, tmp_path):
-    with pytest.raises(FileExistsError, match="holds no encoder; remove it"):
+    with pytest.raises(FileExistsError, match="contains no encoder; remove it"):
         fetch.fetch(name, tmp_path)
 
 
@@ -132,7 +132,7 @@ def test_without_a_connection_the_manual_way_is_told(tmp_path, monkeypatch):
         fetch_adm(tmp_path / "adm-256", "http://127.0.0.1:9/adm.pt", "00")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the hub's attempts
-    with pytest.raises(ConnectionError, match=r"Without a connection: bring config.json, vocab.txt"):
+    with pytest.raises(ConnectionError, match=r"Without a connection: copy config.json, vocab.txt"):
         fetch_bert(tmp_path / "bert")
 
 

@@ -128,20 +128,20 @@ def _tried(place, name):
 
 
 def test_what_cannot_be_fitted_is_refused_before_any_work(options, data_folder, tmp_path):
-    with pytest.raises(DataError, match="nothing to test with; write test"):
+    with pytest.raises(DataError, match="no images to test with; write test"):
         fit(table_of(data_folder, tmp_path / "train.csv", "train"), tmp_path / "run", **options)
-    with pytest.raises(DataError, match="nothing to train on; write train"):
+    with pytest.raises(DataError, match="no images to train on; write train"):
         fit(table_of(data_folder, tmp_path / "test.csv", "test"), tmp_path / "run", **options)
     with pytest.raises(DataError, match="does not exist"):
         fit(tmp_path / "nowhere", tmp_path / "run", **options)
-    with pytest.raises(ValueError, match="--output_dir is what fit decides"):
+    with pytest.raises(ValueError, match="--output_dir is set by fit"):
         fit(data_folder, tmp_path / "run", output_dir="elsewhere", **options)
     with pytest.raises(ValueError, match="did you mean --resize"):
         fit(data_folder, tmp_path / "run", **options, resise=3)
     with pytest.raises(FileNotFoundError, match="nowhere: is not a folder"):
         fit(data_folder, tmp_path / "run", backbones=[str(tmp_path / "nowhere")], **options)
-    with pytest.raises(ValueError, match="or there is one only"):
+    with pytest.raises(ValueError, match="or there is only one"):
         fit(data_folder, tmp_path / "run", num_labelled=1, start=None, **options)
     assert not (tmp_path / "run").exists()
-    with pytest.raises(FileExistsError, match="holds something else than a fit"):
+    with pytest.raises(FileExistsError, match="contains something other than a fit"):
         fit(data_folder, tmp_path, **options)

@@ -58,13 +58,13 @@ def test_one_image_with_two_sentences_gets_two_masks(options, tmp_path):
 
 def test_options_that_would_be_forgotten_are_refused(options, tmp_path):
     image = picture(tmp_path / "case.png")
-    with pytest.raises(ValueError, match="--text and --texts: one sentence"):
+    with pytest.raises(ValueError, match="--text gives one sentence for every image, --texts several"):
         segment(image, "left lung", tmp_path / "out", texts=["right lung"], **options)
     assert not (tmp_path / "out").exists()
     region = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]]]}
     feature = {"type": "Feature", "geometry": region, "properties": {}}
     (tmp_path / "r.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
-    with pytest.raises(ValueError, match=r"case.png: regions are of slides, and this is none"):
+    with pytest.raises(ValueError, match=r"case.png: regions apply to slides, and this is not one"):
         segment(image, "left lung", tmp_path / "out", regions=tmp_path / "r.geojson", preview=True, **options)
 
 

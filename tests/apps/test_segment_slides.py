@@ -83,14 +83,14 @@ def test_each_sentence_has_its_mask_and_each_region_its_sentence(slide, options,
 
 
 def test_a_head_for_whole_images_asks_how_large_a_window_is(slide, tiny_head, tmp_path):
-    with pytest.raises(DataError, match="say how large a window of it is as such an image: --window 1024"):
+    with pytest.raises(DataError, match=r"give the side, in slide pixels, of the window .*: --window 1024"):
         segment(slide, "left lung", tmp_path / "out", **tiny_head)
     (mask,) = segment(slide, "left lung", tmp_path / "out", window=128, **tiny_head)
     assert tifffile.imread(mask).any()
 
 
 def test_words_are_not_measured_in_slides(slide, options, tmp_path):
-    with pytest.raises(DataError, match=r"slide.*: what single words do is measured in images and volumes"):
+    with pytest.raises(DataError, match=r"slide.*: the effect of words is measured in images and volumes"):
         segment(slide, "left lung", tmp_path / "out", words=True, **options)
 
 

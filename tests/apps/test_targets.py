@@ -29,4 +29,4 @@ def test_a_head_without_figures_tells_names_and_one_of_free_captions_says_so(net
     targets(saved(network, tmp_path / "model.pt", targets=["polyp"]))
     assert capsys.readouterr().out.startswith("polyp ")
     targets(saved(network, tmp_path / "other.pt", targets=[]))
-    assert "name no structure" in capsys.readouterr().out
+    assert "name no known structure" in capsys.readouterr().out

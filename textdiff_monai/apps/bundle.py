@@ -27,7 +27,7 @@ def bundle_root(preferred: str | Path | None = None) -> str:
     places += [_PACKAGE / "bundle", _PACKAGE.parent / "bundle"]
     found = [place.absolute() for place in places if (place / "configs" / "inference.json").is_file()]
     if not found:
-        raise FileNotFoundError(f"{places[-2]}: there is no bundle in the package; install it anew")
+        raise FileNotFoundError(f"{places[-2]}: the package contains no bundle; reinstall it")
     return str(found[0])
 
 
@@ -46,12 +46,12 @@ def work_folder(root: str | Path) -> str:
 def write_bundle(folder: str | Path, zip: bool = False) -> Path:
     """Write the bundle to a folder of your own, to run, change and train in.
 
-    Its configurations find the folder from any working directory until it is moved, and write into it.
+    Its configurations find the folder from any working directory, until it is moved, and write into it.
 
     Args:
         folder: the new folder.
-        zip: also write FOLDER_vVERSION.zip beside it, as MONAI's model zoo hosts bundles; unpacked, it is run from its
-            own folder.
+        zip: also write FOLDER_vVERSION.zip next to it, in the format of MONAI's model zoo; the unpacked bundle is run
+            from its own folder.
 
     Raises:
         FileExistsError: for a folder or a zip that exists.

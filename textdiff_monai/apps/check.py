@@ -22,16 +22,16 @@ def check(
 ) -> None:
     """Check a data set before any work: open every file, and list all problems at once.
 
-    Among the warnings are patients in several splits, classes without a mask, and sentences that are cut or have
+    Warnings include patients in several splits, classes without a mask, and sentences that are truncated or have
     unknown words.
 
     Args:
-        dataset_dir: a table (image,mask,text,split), MONAI's data list, a folder with one, or one in LViT's layout.
-        num_classes: classes of the masks, background included.
-        columns: other names of the table's columns, such as "{'image': 'file', 'text': 'report'}".
+        dataset_dir: a table (image,mask,text,split), a MONAI data list, a folder with one, or one in LViT's layout.
+        num_classes: number of classes in the masks, including the background.
+        columns: other names for the table's columns, such as "{'image': 'file', 'text': 'report'}".
         mask_colours: classes by colour, for masks that are pictures, such as "{'red': 1, '#00ff00': 2}".
         text_encoder: the encoder that will read the sentences; default the one in the bundle.
-        plane: in which volumes are cut: axial, coronal or sagittal; default as they were acquired.
+        plane: the plane in which volumes are sliced: axial, coronal or sagittal; default as they were acquired.
 
     Raises:
         DataError: listing the problems.

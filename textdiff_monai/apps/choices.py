@@ -109,7 +109,7 @@ def in_two(items: Sequence[Mapping[str, Any]], most: int, seed: int) -> list[lis
         groups.setdefault(patient_of(item) or item["image"], []).append(item)
     if len(groups) < 2:
         raise ValueError(
-            "all labelled images are of one patient, or there is one only; label those of another as well, or train "
+            "all labelled images are of one patient, or there is only one; label images of another patient, or train "
             "with train.json itself"
         )
     drawn, taken = random.Random(seed).sample(list(groups.values()), len(groups)), list[list[Mapping[str, Any]]]()

@@ -75,7 +75,7 @@ def _main() -> None:
         job = prepared(function, words)
     except UsageError as error:
         more = f"textdiff {verb} --help" if verb in VERBS else "textdiff --help"
-        print(f"error: {error}\nTo see what there is: {more}", file=sys.stderr)
+        print(f"error: {error}\nFor help: {more}", file=sys.stderr)
         sys.exit(2)
     try:
         written = job()
@@ -123,7 +123,7 @@ def prepared(function: Callable[..., Any], words: Sequence[str]) -> Callable[[],
 def _function(verb: str) -> Callable[..., Any]:
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
-        raise UsageError(f"there is no verb {verb}" + (f"; did you mean {near[0]}?" if near else ""))
+        raise UsageError(f"there is no command {verb}" + (f"; did you mean {near[0]}?" if near else ""))
     module, name = VERBS[verb].split(":")
     return getattr(import_module(module), name)
 
@@ -131,7 +131,9 @@ def _function(verb: str) -> Callable[..., Any]:
 def _overview() -> str:
     width = max(map(len, VERBS))
     lines = [f"  {verb:{width}}  {_summary(home)}" for verb, home in VERBS.items()]
-    return "\n".join(["textdiff VERB ..., where VERB is one of", "", *lines, "", "More: textdiff VERB --help"])
+    return "\n".join(
+        ["textdiff COMMAND ..., where COMMAND is one of", "", *lines, "", "For help: textdiff COMMAND --help"]
+    )
 
 
 def _summary(home: str) -> str:

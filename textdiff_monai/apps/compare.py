@@ -62,25 +62,25 @@ def compare(
     captions: Sequence[str] = CAPTIONS,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Train on a few of your labels with and without sentences and pretraining, and U-Nets beside; compare them.
+    """Train on a few of your labels, with and without sentences and pretraining, and compare, also with U-Nets.
 
-    No validation image is used: the last weights count. Every network is measured on the test split, those that read
-    sentences with other captions too. What ``folder/runs.csv`` holds is not repeated, so a comparison that was stopped
-    resumes.
+    No validation image is used: the last weights count. Every network is measured on the test split; those that read
+    sentences are also measured with other captions. Runs listed in ``folder/runs.csv`` are not repeated, so a
+    comparison that was stopped resumes.
 
     Args:
         dataset_dir: a data set as `check` takes it.
         folder: gets the runs, runs.csv, comparison.json, curves.png and the untrained UNet.
         labelled: numbers of labelled images to train on, each with all its rows.
-        seeds: repetitions, each with other images, first weights and orders.
-        iterations: training steps of one image each; the table says how long they took, features included.
+        seeds: number of repetitions, each with other images, initial weights and order.
+        iterations: training steps of one image each; the table says how long they took, including features.
         backbone: diffusers folder; default the one in the bundle.
-        networks: those to train: pretrained (the shipped features), silent (the same without sentences), random (the
-            same UNet untrained), pixels (classifiers of single pixels on the shipped features), unet (MONAI's U-Net),
-            unet_text (the same with the sentence). The others are compared with the first.
-        captions: to test networks that read sentences with: own, none, other, swapped, reworded (the same meaning in
-            words that no training reads, if captions are understood; see `reword`).
-        options: of train.json, for all networks, such as --resize 256.
+        networks: networks to train: pretrained (the shipped features), silent (the same without sentences), random
+            (the same UNet untrained), pixels (classifiers of single pixels on the shipped features), unet (MONAI's
+            U-Net), unet_text (the same with the sentence). The others are compared with the first.
+        captions: captions for testing the networks that read sentences: own, none, other, swapped, reworded (the same
+            meaning in words that training never uses, if captions are understood; see `reword`).
+        options: options of train.json, for all networks, such as --resize 256.
 
     Returns:
         A row for each number of images, network and captions: the mean Dice with its 95 % interval over images and
@@ -94,10 +94,10 @@ def compare(
         FileNotFoundError: for a backbone that is not there.
     """
     if taken := [name for name in _OURS if name in options]:
-        raise ValueError(f"--{taken[0]} is what compare decides, by --labelled, --seeds, --iterations and its folder")
+        raise ValueError(f"--{taken[0]} is set by compare, from --labelled, --seeds, --iterations and its folder")
     for name, given, known in (("networks", networks, NETWORKS), ("captions", captions, KNOWN_CAPTIONS)):
         if unknown := set(given) - set(known):
-            raise ValueError(f"{name} {sorted(unknown)}: expected some of {', '.join(known)}")
+            raise ValueError(f"{name} {sorted(unknown)}: choose from {', '.join(known)}")
     captions = ["own", *(kind for kind in captions if kind != "own")]
     options = overrides(options, config_files(), compare, ("training", "run"))
     root, dataset_dir = Path(folder).resolve(), Path(dataset_dir).resolve()

@@ -32,7 +32,7 @@ _MEANING = {
     "dice_wrong_text": "with another sentence",
     "dice_swapped_text": "with left and right exchanged in the sentence",
     "dice_swapped_text_and_mask": "the same, against the mask of the other side",
-    "dice_bound_without_text": "at best expected without reading, seeing all else perfectly",
+    "dice_bound_without_text": "the best that can be expected without reading the sentence",
 }
 
 
@@ -41,14 +41,13 @@ def demo(
 ) -> dict[str, float]:
     """Train on a few images and measure what the sentence is worth.
 
-    Training is ``python -m monai.bundle run``; the trained head is then tested with right and wrong sentences.
+    It trains with ``python -m monai.bundle run``, then tests the head with right and wrong sentences.
 
     Args:
         folder: a new folder; gets report.html, story.png, summary.json, cases.csv and model.pt.
-        kind: lungs (chest X-rays that ship with the bundle; the sentence names the side), or generated images: chest or
-            nuclei.
+        kind: lungs (chest X-rays from the bundle; the sentence names the side), or generated images: chest or nuclei.
         epochs: training epochs; by default as many as the kind needs.
-        seed: of the training, and of generated images.
+        seed: seed of the training and of generated images.
 
     Returns:
         The summary: mean Dice over the test items with each sentence, and seconds.

@@ -36,7 +36,7 @@ def fetch_adm(folder: str | Path | None = None, url: str = ADM_URL, sha256: str 
         download(url, checkpoint, sha256)
     except ConnectionError as error:
         raise ConnectionError(
-            f"{error}\nWithout a connection: bring {url} (sha256 {sha256}) to this machine and run\n"
+            f"{error}\nWithout a connection: copy {url} (sha256 {sha256}) to this machine and run\n"
             f"  textdiff import-adm FILE {target}"
         ) from error
     import_adm(checkpoint, target)
@@ -61,14 +61,14 @@ def fetch_bert(folder: str | Path | None = None) -> Path:
         }
     except Exception as error:  # of the hub's client, which changes its network library between versions
         raise ConnectionError(
-            f"{BERT}: {error}\nWhat has come is kept, run again to go on. Without a connection: bring "
+            f"{BERT}: {error}\nPartial downloads are kept; run again to resume. Without a connection: copy "
             f"{', '.join(BERT_FILES)} of https://huggingface.co/{BERT}/tree/{BERT_REVISION} to {target}"
         ) from error
     for name, expected in hashes.items():
         found = _hash(partial / name, git=len(expected or "") == 40)
         if found != expected:
             shutil.rmtree(partial)
-            raise ValueError(f"{BERT}: {name} has the hash {found}, expected {expected}; what came was deleted")
+            raise ValueError(f"{BERT}: {name} has the hash {found}, expected {expected}; the download was deleted")
     shutil.rmtree(partial / ".cache", ignore_errors=True)
     partial.rename(target)
     return target
@@ -76,7 +76,7 @@ def fetch_bert(folder: str | Path | None = None) -> Path:
 
 def _is_there(folder: Path) -> bool:
     if folder.exists() and not (folder / "config.json").is_file():
-        raise FileExistsError(f"{folder} exists and holds no encoder; remove it or choose another folder")
+        raise FileExistsError(f"{folder} exists and contains no encoder; remove it or choose another folder")
     return folder.exists()
 
 
@@ -88,12 +88,12 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
 
     Args:
         name: adm-256 (2.2 GB) or bio-clinicalbert (0.4 GB).
-        folder: where to; default the user's cache folder, where the configurations look.
+        folder: the target folder; default the user's cache folder, where the configurations look for it.
 
     Raises:
-        ValueError: for another name, or contents that are not those that were published.
-        ConnectionError: where the network breaks off.
-        FileExistsError: for a folder that holds something else, or nothing.
+        ValueError: for another name, or contents that differ from the published ones.
+        ConnectionError: if the connection fails.
+        FileExistsError: for a folder that exists and contains no encoder.
     """
     if name not in FETCHERS:
         raise ValueError(f"{name!r} is unknown; fetch one of {', '.join(FETCHERS)}")
@@ -117,14 +117,14 @@ def download(url: str, path: str | Path, sha256: str) -> Path:
         except urllib.error.HTTPError as error:
             raise ConnectionError(f"{url}: {error}") from error
         except (OSError, http.client.HTTPException) as error:
-            raise ConnectionError(f"{url}: {error}; what has come is kept, run again to go on") from error
+            raise ConnectionError(f"{url}: {error}; the partial download is kept; run again to resume") from error
         if missing:
-            raise ConnectionError(f"{url}: broke off {missing} bytes before the end; run again to go on")
+            raise ConnectionError(f"{url}: interrupted {missing} bytes before the end; run again to resume")
         partial.replace(target)
     found = _hash(target)
     if found != sha256:
         target.unlink()
-        raise ValueError(f"{url}: the file has the sha256 {found}, expected {sha256}; it was deleted, run again")
+        raise ValueError(f"{url}: the file has the sha256 {found}, expected {sha256}; it was deleted; run again")
     return target
 
 

@@ -37,20 +37,20 @@ def fit(
 ) -> Path:
     """Check your data, choose settings, train, calibrate, evaluate and report, in about the minutes you give.
 
-    Size or tiles follow from the sizes of images and targets. Blocks, time steps, backbone and whether to read the
+    Resizing or tiles follow from the sizes of images and targets. Blocks, time steps, backbone and whether to read the
     sentences are chosen by a short cross-validation on training images; epochs, views and heads by the time that is
     left. run/fit.json and the report say what was chosen and why. run/train.json is an overlay that repeats the
     training:
     python -m monai.bundle run training --config_file "['bundle/configs/train.json','run/train.json']".
-    If it was stopped, the same command resumes it.
+    If the fit was stopped, the same command resumes it.
 
     Args:
-        dataset_dir: a data set as `check` takes it, with test images: those of the split test, or else of val.
+        dataset_dir: a data set as for `check`, with images to test on: the split test, or val if there is no test.
         run: the folder; gets report.html, fit.json, train.json, trials/, and what training and evaluation write.
-        minutes: to take, planned at the speed measured in the trials; if the machine gets slower, training ends with
-            the last epoch that leaves time for the tests, and the same command resumes it.
-        backbones: further frozen UNets to try beside the bundle's, such as PRETRAINED/diffusion_unet.
-        options: of train.json, such as --num_labelled 24; what you give is not chosen.
+        minutes: time to take, planned at the speed measured in the trials; if the machine gets slower, training stops
+            after the last epoch that leaves time for the tests, and the same command resumes it.
+        backbones: further frozen UNets to try besides the bundle's, such as PRETRAINED/diffusion_unet.
+        options: options of train.json, such as --num_labelled 24; options you give are kept as they are.
 
     Returns:
         The report's path.
@@ -63,7 +63,7 @@ def fit(
     """
     start, root, dataset_dir = time.monotonic(), Path(run).resolve(), Path(dataset_dir).resolve()
     if taken := [name for name in _OURS if name in options]:
-        raise ValueError(f"--{taken[0]} is what fit decides: everything goes into its folder")
+        raise ValueError(f"--{taken[0]} is set by fit: everything goes into its folder")
     options = overrides(options, config_files(), fit, ("training", "run"))
     for name in _PATHS & options.keys():  # train.json repeats the training from anywhere
         if options[name] and Path(options[name]).exists():
@@ -79,7 +79,7 @@ def fit(
     for needed, name, use in ((held[split], "test", "test with"), (len(training), "train", "train on")):
         if not needed:
             raise DataError(
-                dataset_dir, [f"{dataset_dir}: has nothing to {use}; write {name} in the split of some rows"]
+                dataset_dir, [f"{dataset_dir}: has no images to {use}; write {name} in the column split of some rows"]
             )
     if split == "val":
         warnings.warn(
@@ -90,7 +90,7 @@ def fit(
     drawn = draw_labelled(training, options.get("num_labelled"), options.get("seed", 0), options.get("count", "images"))
     in_two(drawn, 2, 0)  # an error before any work
     if root.exists() and any(root.iterdir()) and not (root / "settings.json").exists():
-        raise FileExistsError(f"{root} holds something else than a fit; choose another folder")
+        raise FileExistsError(f"{root} contains something other than a fit; choose another folder")
     same_settings(root, "fit", {"dataset": dataset_dir, "minutes": minutes, "backbones": backbones, **options}, _WORK)
     if not (root / "train.json").exists():
         found = plan(root / "trials", drawn, held, minutes * 60 - (time.monotonic() - start), backbones, options)
@@ -116,4 +116,4 @@ def fit(
 
 
 def _spent(start: float, minutes: float) -> str:
-    return f"{(time.monotonic() - start) / 60:.1f} of {minutes:g} minutes are gone"
+    return f"{(time.monotonic() - start) / 60:.1f} of {minutes:g} minutes used"

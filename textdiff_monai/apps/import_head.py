@@ -26,7 +26,7 @@ def import_head(
     """Convert a head that the published TextDiff code trained to a checkpoint of this project.
 
     Args:
-        checkpoint: the published code's model_best.pth.
+        checkpoint: model_best.pth, as written by the published code.
         output: the new checkpoint, with the published recipe.
         backbone: folder of the converted UNet that the head was trained with.
         text_encoder: folder or hub name of the text encoder that the head was trained with.

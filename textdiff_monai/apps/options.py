@@ -41,7 +41,7 @@ def split(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """
     names = [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
     if twice := [name for name in names if name and names.count(name) > 1]:
-        raise UsageError(f"--{twice[0]} is given twice; several values are one list, such as \"['a','b']\"")
+        raise UsageError(f"--{twice[0]} is given twice; give several values as one list, such as \"['a','b']\"")
     bare = [
         bool(_FLAG.match(word) and "=" not in word and _FLAG.match(following))
         for word, following in pairwise([*words, "--"])
@@ -66,7 +66,7 @@ def understood(name: str, typed: Any, kind: Any) -> Any:
         UsageError: naming the option, what was expected, and what came.
     """
     if typed is True and not fits(True, kind):
-        raise UsageError(f"--{name}: its value is missing; one that begins with a dash is written --{name}=-VALUE")
+        raise UsageError(f"--{name}: its value is missing; write a value that begins with a dash as --{name}=-VALUE")
     value = typed
     if isinstance(typed, str) and _alternatives(kind) <= {str, Path, NoneType}:
         value = typed if fits(typed, kind) else Path(typed)

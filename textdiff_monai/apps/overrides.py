@@ -130,12 +130,12 @@ def _check_value(name: str, text: Any, kind: Any) -> None:
     if isinstance(value, str) and value.startswith(_EXPRESSIONS):
         return
     if not fits(value, kind):
-        quoted = f"; text is written --{name} \"'{text}'\"" if fits("", kind) else ""
+        quoted = f"; write text as --{name} \"'{text}'\"" if fits("", kind) else ""
         raise UsageError(f"--{name}: expected {expected(kind)}, got {text!r}{quoted}")
     if value is None:
-        raise UsageError(f"--{name}: MONAI takes None as not given; write --{name} '$None'")
+        raise UsageError(f"--{name}: MONAI ignores None; write --{name} '$None'")
     if isinstance(value, str) and value != text and not text.startswith(("'", '"')):
-        raise UsageError(f"--{name}: Python reads {text!r} as {value!r}; text is written --{name} \"'{text}'\"")
+        raise UsageError(f"--{name}: Python reads {text!r} as {value!r}; write text as --{name} \"'{text}'\"")
 
 
 def _kind(name: str, config: Mapping[str, Any], others: Sequence[str] = ()) -> Any:

@@ -71,7 +71,7 @@ def plan(
     left = _SURE * (seconds - (time.monotonic() - start))
     choices["training"] = schedule(left, trials.pace(best), len(pictures), shown, held, options)
     told = [{"choice": name, "options": dict(one.options), "why": one.why} for name, one in choices.items()]
-    print("\n".join(f"{one['choice']}: {one['why']}; {one['options'] or 'as train.json has it'}" for one in told))
+    print("\n".join(f"{one['choice']}: {one['why']}; {one['options'] or 'as in train.json'}" for one in told))
     table = [{"candidate": name, "what": tried[name].why} | _mean(dice.get(name, []), images) for name in tried]
     report = {"labelled": len({item["image"] for item in folds[0]}), "choices": told, "trials": table}
     report["testing_seconds"] = testing_seconds(trials.pace(best), held)

@@ -8,18 +8,18 @@ from textdiff_monai.pretraining.language import train_text_encoder
 
 
 def pretrain_text(folder: str | Path, start: str | Path, steps: int = 3000, seed: int = 0) -> Path:
-    """Make the shipped text encoder again: train a general one further on what captions mean.
+    """Reproduce the shipped text encoder: train a general one further on the meaning of captions.
 
     Args:
         folder: the new Hugging Face folder; a training that was stopped resumes.
-        start: folder of the encoder to start from; that of all-MiniLM-L6-v2 for the shipped one.
-        steps: optimizer steps of 16 sentences; 6000 for the shipped one.
-        seed: of the sentences and the read-outs.
+        start: folder of the encoder to start from; all-MiniLM-L6-v2 for the shipped one.
+        steps: optimizer steps of 16 sentences each; 6000 for the shipped one.
+        seed: seed of the sentences and the read-outs.
 
     Raises:
         FileNotFoundError: if there is no encoder in `start`.
-        FileExistsError: for a folder that holds something else than a training that was stopped.
-        ValueError: for one with other steps, or another seed.
+        FileExistsError: for a folder that contains something other than an interrupted training.
+        ValueError: for an interrupted training with other steps or another seed.
     """
     if not (Path(start) / "config.json").exists():
         raise FileNotFoundError(f"{start}: expected a folder with a BERT (config.json, model.safetensors, tokenizer)")

@@ -11,9 +11,9 @@ _LONG = 10000  # characters
 
 
 def recipe(checkpoint: str | Path) -> None:
-    """Print as JSON what a checkpoint was trained with, which inference and evaluation take from it.
+    """Print as JSON what a checkpoint was trained with; inference and evaluation take these settings from it.
 
-    Of entries that would fill pages, such as what training pictures are like, it prints only the size.
+    For entries that would fill pages, such as descriptions of the training pictures, it prints only the size.
 
     Args:
         checkpoint: the model.pt of a training.

@@ -38,22 +38,22 @@ def reword(
     mask_colours: dict | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Measure how well a head understands other wordings: ask a test split again in several kinds of them.
+    """Measure how well a head understands other wordings: repeat a test split with several kinds of wordings.
 
     Captions are reworded if all of their words are understood (zones of chest films, lungs, nuclei, structures and
-    lesions by name). In a kind that denies everything, an empty mask is right.
+    lesions by name). For a kind that denies everything, an empty mask is right.
 
     Args:
-        dataset_dir: a data set as `check` takes it.
+        dataset_dir: a data set as for `check`.
         checkpoint: the model.pt of a training.
-        out: folder for reworded.csv, with every text and its Dice, and kinds.csv, the table.
-        split: the split of the data set to ask.
-        kinds: a file of wordings by kind; default textdiff_monai/language/rules/kept_back.txt, which shows how.
-        repeats: wordings of each kind for every item.
-        seed: of the wordings.
-        columns: other names of the table's columns, such as "{'image': 'file', 'text': 'report'}".
+        out: folder for reworded.csv, with every text and its Dice, and kinds.csv, the summary table.
+        split: the split of the data set to test.
+        kinds: a file of wordings by kind; default textdiff_monai/language/rules/kept_back.txt, which shows the format.
+        repeats: number of wordings of each kind for every item.
+        seed: seed of the wordings.
+        columns: other names for the table's columns, such as "{'image': 'file', 'text': 'report'}".
         mask_colours: classes by colour, for masks that are pictures, such as "{'red': 1, '#00ff00': 2}".
-        options: of inference.json, such as --device cpu.
+        options: options of inference.json, such as --device cpu.
 
     Returns:
         A row for each kind: items, mean Dice, that of the same items' own captions, and their ratio.
@@ -77,7 +77,7 @@ def reword(
     check_datalist(items, classes, require=[split], mask_colours=mask_colours, plane=loaded["plane"])
     asked = questions(items, sections, repeats, seed)
     if len(asked) == len(items):
-        raise ValueError(f"{dataset_dir}: no caption of {split} is understood, such as that of {items[0]['image']}")
+        raise ValueError(f"{dataset_dir}: no caption of {split} is understood, for example that of {items[0]['image']}")
     prepare = preprocessing(mask_colours=mask_colours, **loaded)
     rows = []
     for item, mine in tqdm(_by_item(items, asked), desc="reworded", unit="image"):

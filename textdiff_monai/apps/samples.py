@@ -23,17 +23,18 @@ def samples(
     """Draw images from a diffusion UNet, to see what its pretraining has learned.
 
     Args:
-        backbone: its folder.
+        backbone: folder of the UNet.
         out: the picture to write.
-        count: number of images, a square number; with --images, of reconstructions of each picture. Default 16, or 4.
+        count: number of images, a square number (default 16); with --images, number of reconstructions of each picture
+            (default 4).
         steps: denoising steps.
-        seed: of the noise.
-        images: a table with a column `kind`: one held-out picture of each (split `val`) gets so much noise that little
-            but its layout is left, and the UNet makes up the rest.
+        seed: seed of the noise.
+        images: a table with a column `kind`: one held-out picture of each kind (split `val`) gets so much noise that
+            little more than its layout is left, and the UNet fills in the rest.
 
     Raises:
-        ValueError: for a name that is none of a picture, a number that is not square, or a table without such images.
-        FileNotFoundError: for a backbone that is not there.
+        ValueError: for a name that is not a picture's, a number that is not square, or a table without such images.
+        FileNotFoundError: for a backbone that does not exist.
     """
     kind = Image.registered_extensions().get(Path(out).suffix.lower())
     if kind not in Image.SAVE:
@@ -44,7 +45,7 @@ def samples(
     else:
         held_out = unlabelled_images(images, "val")
         if not held_out:
-            raise ValueError(f"{images}: no held-out pictures; the column split says val for some")
+            raise ValueError(f"{images}: no held-out pictures; write val in the column split for some")
         page = draw_variations(backbone, held_out, count=4 if count is None else count, steps=steps, seed=seed)
     with written_file(out) as partial:
         page.save(partial, kind)

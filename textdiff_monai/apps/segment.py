@@ -43,33 +43,32 @@ def segment(
 ) -> list[Path]:
     """Segment images, volumes and slides by a sentence: masks, overlays and probabilities.
 
-    For every image and sentence ``out`` gets ``*_mask`` (class k is k; with two classes in a PNG, the foreground is
-    255), ``*_probability`` of the foreground (0 to 255 in a PNG) and ``*_overlay.png``; with a checkpoint of several
-    heads also ``*_disagreement``, how far these are apart. Files are as wide and high as the image appears, or NIfTI in
-    the shape, axes and affine of what lies in space. They are named after the image, with a number where names would
-    clash. ``results.csv`` says which file belongs to which image and sentence and how much it marks, ``run.json`` what
-    made them. A run that was stopped resumes; one bad file does not end it.
+    For every image and sentence, ``out`` gets ``*_mask`` (class k has the value k; in a PNG with two classes, the
+    foreground is 255), ``*_probability`` of the foreground (0 to 255 in a PNG) and ``*_overlay.png``; with a checkpoint
+    of several heads also ``*_disagreement``, how much these differ. Files have the width and height that the image has
+    in viewers, or are NIfTI with the shape, axes and affine of the source. They are named after the image, with a
+    number if names clash. ``results.csv`` says which file belongs to which image and sentence and how much it marks,
+    ``run.json`` how they were made. A run that was stopped resumes; one bad file does not end it.
 
     Args:
-        source: an image, a volume, a DICOM series (FOLDER, or FOLDER#NUMBER if it holds several), a slide, a folder of
-            any of these, nested as you like, or a table with the column image and, if sentences differ, text and
-            slices.
+        source: an image, a volume, a DICOM series (FOLDER, or FOLDER#NUMBER if it contains several), a slide, a folder
+            with any of these, also nested, or a table with the column image and, if sentences differ, text and slices.
         text: the sentence, for images without one of their own.
-        out: folder for the results, made when needed.
-        texts: several sentences instead, each with a mask of its own: "['left lung', 'right lung']".
-        slices: of volumes, the slices that the sentence is about, such as 10-20, counted from 0 at the feet; default
+        out: folder for the results, created if needed.
+        texts: several sentences instead, each with its own mask: "['left lung', 'right lung']".
+        slices: for volumes, the slices that the sentence refers to, such as 10-20, counted from 0 at the feet; default
             all.
-        columns: other names of the table's columns, such as "{'image': 'file'}".
-        output_type: of the masks: nifti, png, dicom_seg or geojson; default nifti for what lies in space, png for
-            pictures.
-        window: of slides, the side in pixels of the windows in which they are read, each as an image of its own;
-            default the tiles that the head was trained on; a head trained on whole images needs it.
-        regions: of slides, a GeoJSON file as QuPath writes it; an annotation's name is the sentence about it.
+        columns: other names for the table's columns, such as "{'image': 'file'}".
+        output_type: format of the masks: nifti, png, dicom_seg or geojson; default nifti for images with a position in
+            space, png for pictures.
+        window: for slides, the side in pixels of the windows in which they are read, each as a separate image; default
+            the size of the tiles that the head was trained on; required if it was trained on whole images.
+        regions: for slides, a GeoJSON file as written by QuPath; an annotation's name is the sentence about it.
         preview: also write preview.png, one sheet with all overlays of the run.
-        words: also write what each word does, where it is attended to and what is marked without it, to
+        words: also write the effect of each word, the attention to it and what is marked without it, to
             ``*_words.png`` and ``*_words.csv``; for a volume, in the slice with the largest mask.
-        again: compute anew what an equal run has left in out.
-        options: of inference.json, such as --checkpoint RUN/model.pt.
+        again: recompute results that an identical earlier run left in `out`.
+        options: options of inference.json, such as --checkpoint RUN/model.pt.
 
     Returns:
         The masks' paths.
@@ -81,11 +80,11 @@ def segment(
     """
     options = overrides(options, [inference_config()], segment, ("network", *NODES))
     if text and texts:
-        raise UsageError("--text and --texts: one sentence for every image, or several; give one of the two")
+        raise UsageError("--text gives one sentence for every image, --texts several; give only one of the two")
     items = [{"slices": slices, **item} for item in load_images(source, texts or text, columns=columns, out=out)]
     head = Segmenter(options, window, read_regions(regions) if regions else (), words)
     if (silent := sum(not item["text"] for item in items)) and head.nodes["trained"].get("words") and not regions:
-        what = f"{silent} of {len(items)} images are read without a sentence, which this head was trained to read"
+        what = f"{silent} of {len(items)} images are read without a sentence, but this head was trained to read one"
         warnings.warn(f"{what}; give --text", stacklevel=2)
     groups, problems = readable(items, head.nodes["plane"])
     if not groups:
@@ -104,7 +103,7 @@ def segment(
                     head.slide(left, scan, results)
                     bar.update(len(left))
                 elif left and regions:
-                    raise ValueError("regions are of slides, and this is none; leave out --regions")
+                    raise ValueError("regions apply to slides, and this is not one; leave out --regions")
                 elif left:
                     head.image(left, results, bar.update)
             except Exception as error:  # whatever one file does, the others go on
@@ -114,7 +113,7 @@ def segment(
         _preview(results)
     print(f"written: {len(results.masks)} masks, with overlays, probabilities, results.csv and run.json, in {out}")
     if problems:
-        raise DataError("the images; the others are through", problems)
+        raise DataError("the images; the others were segmented", problems)
     return results.masks
 
 
@@ -128,7 +127,7 @@ def _settings(head: Segmenter) -> dict[str, Any]:
 def _reason(path: str, error: BaseException) -> str:
     if isinstance(error, ValueError):
         return str(error) if str(error).startswith(path) else f"{path}: {error}"
-    return f"{path}: could not be segmented ({type(error).__name__}); see that it opens elsewhere"
+    return f"{path}: could not be segmented ({type(error).__name__}); check that it opens in a viewer"
 
 
 def _preview(results: Results) -> None:

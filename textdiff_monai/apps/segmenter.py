@@ -86,7 +86,7 @@ class Segmenter:
     def slide(self, items: Sequence[Item], slide: Slide, results: Results) -> None:
         """A slide with each of its sentences, window by window; empty glass is not read, and features are not kept."""
         if self.words:
-            raise ValueError("what single words do is measured in images and volumes, not in slides; leave out --words")
+            raise ValueError("the effect of words is measured in images and volumes, not in slides; leave out --words")
         start, asked, side = time.monotonic(), self._of_regions(items), self._side(slide)
         results.folder.mkdir(parents=True, exist_ok=True)
         found = [Found(slide.size, results.folder) for _ in asked]
@@ -143,6 +143,7 @@ class Segmenter:
         side = self.window or self.nodes["tile"]
         if side is None:
             height, width = slide.size
-            what = f"a slide of {width} x {height} pixels, and a head that was trained on whole images"
-            raise ValueError(f"{what}: say how large a window of it is as such an image: --window 1024")
+            what = f"a slide of {width} x {height} pixels, but a head that was trained on whole images"
+            fix = "give the side, in slide pixels, of the window that corresponds to one such image: --window 1024"
+            raise ValueError(f"{what}: {fix}")
         return int(side)

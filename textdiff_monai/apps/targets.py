@@ -10,7 +10,7 @@ from textdiff_monai.networks.recipe import read_recipe
 
 
 def targets(checkpoint: str | Path | None = None) -> None:
-    """Print what a head was trained to find and, for the shipped one, how well it finds it on unseen images.
+    """Print the targets that a head was trained to find and, for the shipped one, how well it finds them.
 
     Args:
         checkpoint: the model.pt of a training; default the shipped one.
@@ -22,7 +22,7 @@ def targets(checkpoint: str | Path | None = None) -> None:
         also = ", ".join(known.names[1:4]) if known else ""
         print(f"{name:26s} {_told(figures.get(name)):44s} {also and f'also: {also}'}".rstrip())
     if not figures and not recipe.get("targets"):
-        print("its captions name no structure or lesion that is known by name; see textdiff recipe for their words")
+        print("its captions name no known structure or lesion; textdiff recipe prints their words")
 
 
 def _told(figures: dict | None) -> str:

@@ -45,7 +45,7 @@ def import_adm(checkpoint: str | Path, folder: str | Path, head_channels: int = 
     Args:
         checkpoint: such as 256x256_diffusion_uncond.pt.
         folder: the new folder; train with --backbone FOLDER.
-        head_channels: channels of an attention head, which no tensor shows (64 in every model that OpenAI published).
+        head_channels: channels of an attention head; tensors do not show it (64 in all models published by OpenAI).
 
     Raises:
         ValueError: for anything that is not such a UNet, naming every leftover or missing key; nothing is written.
@@ -91,7 +91,7 @@ def adm_to_diffusers(adm: Mapping[str, Tensor], head_channels: int) -> tuple[dic
             qkv = take(f"{old}.qkv.{kind}")
             if len(qkv) % (3 * head_channels):
                 raise ValueError(
-                    f"{old}.qkv has {len(qkv) // 3} channels, no multiple of head_channels {head_channels}"
+                    f"{old}.qkv has {len(qkv) // 3} channels, which is not a multiple of head_channels {head_channels}"
                 )
             # (heads x (q, k, v) x head channels, ...): interleaved per head.
             parts = qkv.squeeze(-1).unflatten(0, (-1, 3, head_channels)).unbind(1)
@@ -199,7 +199,7 @@ def load_published_head(head: SegmentationHead, checkpoint: str | Path) -> None:
 def load_state(checkpoint: str | Path) -> State:
     """The tensors of a ``.pt`` file, at the top or under ``model_state_dict``; no code in it is run."""
     if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"{checkpoint}: is no file; give a checkpoint")
+        raise FileNotFoundError(f"{checkpoint}: is not a file; give a checkpoint")
     try:
         mmap = zipfile.is_zipfile(checkpoint)  # the format since PyTorch 1.6
         content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=mmap)

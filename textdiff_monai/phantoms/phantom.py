@@ -24,8 +24,8 @@ def write_phantom(
 ) -> Path:
     """Generate images with masks and captions whose targets cannot be found without reading the caption.
 
-    A data set as a table: ``images/*.png`` (RGB), ``masks/*.png`` (0 and 255) and ``text.csv`` with the columns
-    ``image``, ``mask``, ``text`` and ``split``. The folder appears only once it is complete.
+    The data set has ``images/*.png`` (RGB), ``masks/*.png`` (0 and 255) and ``text.csv`` with the columns ``image``,
+    ``mask``, ``text`` and ``split``. The folder appears only when it is complete.
 
     Args:
         folder: must not exist yet.
@@ -33,7 +33,7 @@ def write_phantom(
         train: number of training images.
         val: number of validation images.
         test: number of test images.
-        seed: of the whole set. No two images of a set, or of sets with different seeds, are the same.
+        seed: seed of the whole set. No two images of a set, or of sets with different seeds, are the same.
         size: height and width in pixels.
         swapped: the same images, but with left and right exchanged in each caption and the mask of what it then names.
 

@@ -124,7 +124,7 @@ def test_an_image_with_several_masks_is_an_item_for_each_sentence(tmp_path, capl
         ("/d/b.png", "/d/labels/final/b.png", "it", "val"),
         ("/d/b.png", "/d/labels/final/b.png", "the same in other words", "val"),
     ]
-    assert "1 masks have several sentences, which are to mean the same: b" in caplog.text
+    assert "1 masks have several sentences, which must mean the same: b" in caplog.text
 
 
 def test_a_series_with_several_segmentations_of_others_is_left_out(caplog):
@@ -136,7 +136,9 @@ def test_a_series_with_several_segmentations_of_others_is_left_out(caplog):
             return {"RetrieveURL": "http://archive/1.2"} if image == "b" else {}
 
     assert {item["image"] for item in submitted_masks(Archive())} == {"/d/a.png"}  # which was submitted
-    assert "1 series have several DICOM SEGs in the archive and are left out; submit the mask that is" in caplog.text
+    assert (
+        "1 series have several DICOM SEGs in the archive and are left out; submit the mask to train on" in caplog.text
+    )
 
 
 def test_sentences_may_be_about_some_of_a_volumes_slices(tmp_path, caplog):
@@ -153,7 +155,7 @@ def test_sentences_may_be_about_some_of_a_volumes_slices(tmp_path, caplog):
 
 
 def test_too_few_annotations_and_a_table_without_images_are_errors(tmp_path):
-    with pytest.raises(ValueError, match="submit the masks of two or more"):
+    with pytest.raises(ValueError, match="submit masks of two or more"):
         annotated_rows(items_in(tmp_path / "data", 1), tmp_path / "text.csv")
     (tmp_path / "text.csv").write_text("name,text\n0,left\n")
     with pytest.raises(DataError, match="no column image"):

@@ -169,7 +169,7 @@ def test_training_learns_from_annotated_volumes_and_what_their_sentences_are_abo
     assert [(row["text"], row["slices"]) for row in learned] == [(text, part) for _, text, part in table]
     assert [row["split"] for row in learned] == ["train"] * 4 + ["val"] * 2
     assert [int(row["epoch"]) for row in rows(run / "history.csv")] == [1, 2, 3]
-    assert "are to mean the same" not in local.log()
+    assert "must mean the same" not in local.log()
     assert not np.array_equal(seen(read(local.infer("case0", LEFT))), before)
     shipped, trained = (read_recipe(path / "model.pt") for path in (Path(bundle_root()) / "models", run))
     assert "figures" in shipped
@@ -331,7 +331,7 @@ def test_of_several_segs_that_others_put_into_the_archive_none_is_taken(remote):
     (run,) = set((remote.folder / "app" / "runs" / "textdiff").iterdir()) - before
     learned = {Path(row["image"]).name.removesuffix(".nii.gz") for row in rows(run / "data.csv")}
     assert learned == {series.SeriesInstanceUID for series in remote.series[:2]}
-    left_out = f"left out; submit the mask that is meant: {remote.series[2].SeriesInstanceUID}"
+    left_out = f"left out; submit the mask to train on: {remote.series[2].SeriesInstanceUID}"
     assert left_out in remote.log()
 
 

@@ -47,7 +47,9 @@ def test_evaluations_of_other_weights_are_left_out_and_told(tmp_path):
     for folder, weights in (("test", "new"), ("test_captions_none", "old"), ("test_captions_swapped", "new")):
         path = run / folder / "metrics.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint_sha256": weights}))
-    with pytest.warns(UserWarning, match="test_captions_none: was measured with other weights than .*test; evaluate"):
+    with pytest.warns(
+        UserWarning, match="test_captions_none: was measured with different weights than .*test; evaluate"
+    ):
         page = Page(report(run))
     assert "left and right exchanged" in page.texts["th"]
     assert "without a sentence" not in page.source

@@ -33,7 +33,7 @@ def submitted_masks(datastore: Any) -> list[dict[str, str]]:
         else:
             found.append({**item, "tag": FINAL})
     if several:
-        what = "series have several DICOM SEGs in the archive and are left out; submit the mask that is meant"
+        what = "series have several DICOM SEGs in the archive and are left out; submit the mask to train on"
         _logger.warning(f"{len(several)} {what}: {listed(several)}")
     for image in datastore.list_images():
         for tag in datastore.get_labels_by_image_id(image):
@@ -63,7 +63,7 @@ def annotated_rows(
     """
     images = sorted({item["image"] for item in annotated})
     if len(images) < 2:
-        raise ValueError(f"{len(images)} annotated images: submit the masks of two or more, to train and to validate")
+        raise ValueError(f"{len(images)} annotated images: submit masks of two or more, to train and to validate")
     said, problems = dict[tuple[str, str], list[dict[str, str]]](), list[str]()
     for row in read_table(sentences, ("image", "text"), problems) if sentences.exists() else []:
         key = stem_of(row.cells["image"].replace("\\", "/")), row.cells.get("tag") or FINAL
@@ -83,5 +83,5 @@ def annotated_rows(
     if silent:
         _logger.warning(f"{len(silent)} of {len(rows)} masks have no sentence in {sentences}: {listed(silent)}")
     if several:
-        _logger.warning(f"{len(several)} masks have several sentences, which are to mean the same: {listed(several)}")
+        _logger.warning(f"{len(several)} masks have several sentences, which must mean the same: {listed(several)}")
     return rows

@@ -110,7 +110,7 @@ class TextTrainTask(BundleTrainTask):
         )
         kept = exchange(run / "model.pt", model)
         (run / "done").touch()
-        _logger.info(f"Training is through: {model} is new, the one before it is {kept}")
+        _logger.info(f"Training is done: {model} is new, the previous one is {kept}")
         return {}
 
     def _run_folder(self, resume: bool) -> Path:

@@ -41,7 +41,7 @@ def of_plain_names(save: Callable[..., str]) -> Callable[..., str]:
     def checked(image: str | None, file: str, *others: Any) -> str:
         for name in (image, *others):
             if isinstance(name, str) and (set(name) & {"/", "\\", "\0"} or name in (".", "..")):
-                raise HTTPException(422, f"{name[:100]!r}: expected a name of an image or a tag, got a path")
+                raise HTTPException(422, f"{name[:100]!r}: expected the name of an image or a tag, got a path")
         return save(image, file, *others)
 
     return checked

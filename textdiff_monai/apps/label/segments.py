@@ -55,15 +55,15 @@ class SegmentWriter:
             HTTPException: 422, for an empty mask, one that does not lie on the series, or without dcmqi.
         """
         if shutil.which(TOOL) is None:
-            raise HTTPException(422, f"a DICOM SEG needs {TOOL}, which is not there: pip install dcmqi")
+            raise HTTPException(422, f"a DICOM SEG needs {TOOL}, which is not installed: pip install dcmqi")
         numbers = [int(number) for number in np.unique(np.asarray(LoadImage(image_only=True)(label))) if number]
         if not numbers:
-            raise HTTPException(422, "nothing is marked, and a DICOM SEG holds one segment at least")
+            raise HTTPException(422, "nothing is marked, and a DICOM SEG needs at least one segment")
         given = [*(label_info or ()), *[{}] * len(numbers)]
         infos = [self._described(number, info) for number, info in zip(numbers, given, strict=False)]
         path = self.write(series_dir, label, infos, **options)
         if not os.path.exists(path):
-            raise HTTPException(422, "the mask does not lie on the slices of its series; the server's log says more")
+            raise HTTPException(422, "the mask does not lie on the slices of its series; see the server's log")
         return path
 
     def _described(self, number: int, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class SegmentReader:
             mask = pydicom_seg.MultiClassReader().read(found).image
             laid = SimpleITK.Resample(mask, SimpleITK.ReadImage(str(image)), interpolator=SimpleITK.sitkNearestNeighbor)
         except (ValueError, RuntimeError, AttributeError) as error:
-            _logger.warning(f"The DICOM SEG {folder.name} makes no mask ({error}); it is left out")
+            _logger.warning(f"The DICOM SEG {folder.name} cannot be read as a mask ({error}); it is left out")
             return None
         handle, path = tempfile.mkstemp(".nii.gz")
         os.close(handle)

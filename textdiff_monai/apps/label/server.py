@@ -31,7 +31,7 @@ MONAI Label will listen at {url} (stop it with Ctrl-C)
   without a viewer:
     curl -X POST "{url}/infer/{model}?image=IMAGE_ID&output=image" \\
          -F 'params={{"text": "Segment the left lung."}}' -o mask.png
-Sentences to train with: a table text.csv with the columns image,text beside the images.
+Sentences to train with: a table text.csv with the columns image,text next to the images.
 """
 
 
@@ -45,9 +45,9 @@ def serve(
     Args:
         studies: a folder of images, or the URL of a DICOMweb server.
         app_dir: the server's own folder, kept between runs; default STUDIES-label; a DICOMweb server needs it.
-        bundle: the bundle that a new app folder copies; default the one in this package.
-        host: address to listen at; any but 127.0.0.1 lets others in, without a password.
-        port: to listen at.
+        bundle: the bundle to copy into a new app folder; default the one in this package.
+        host: address to listen on; any other than 127.0.0.1 gives others access, without a password.
+        port: port to listen on.
 
     Raises:
         FileNotFoundError: for studies or a bundle that do not exist.
@@ -57,9 +57,9 @@ def serve(
     if not remote and not Path(studies).is_dir():
         raise FileNotFoundError(f"{studies}: expected a folder of images, or the URL of a DICOMweb server")
     if importlib.util.find_spec("monailabel") is None:
-        raise ModuleNotFoundError("MONAI Label is not installed here; give it an environment: see bundle/docs/label.md")
+        raise ModuleNotFoundError("MONAI Label is not installed; see bundle/docs/label.md")
     if app_dir is None and remote:
-        raise ValueError("with a DICOMweb server, say where the app goes: --app_dir FOLDER")
+        raise ValueError("a DICOMweb server needs a folder for the app: --app_dir FOLDER")
     studies = studies if remote else str(Path(studies).resolve())
     app = Path(app_dir or f"{studies}-label").resolve()
     if not app.exists():

@@ -28,9 +28,9 @@ FIGURES = {
     "mean_dice_nonempty": "the same, of targets that are there",
     "mean_iou": "intersection over union, mean over images and sentences",
     "dataset_dice": "Dice of all pixels at once: large images and targets count more",
-    "expected_dice": "what the network's own probabilities promise for its masks; near the mean Dice where they hold",
+    "expected_dice": "the Dice that the network's own probabilities predict; close to the mean Dice if they are right",
     "presence_auc": "how often a target that is there has a higher probability than one that is not; chance is 0.5",
-    "mean_disagreement": "how far the heads are apart in what is marked, 0 to 1: more is less sure",
+    "mean_disagreement": "how much the heads disagree in what is marked, 0 to 1: higher is less sure",
     "slice_dice": "Dice of volumes, mean over their slices",
     "surface_distance_mm": "distance of the surfaces, in millimetres: less is better",
 }
@@ -59,7 +59,7 @@ def findings_of(run: Path, split: str) -> dict[str, Any]:
         place = run / f"{split}_{ending}"
         if name in others and _evaluation(place).get(_WEIGHTS) != metrics.get(_WEIGHTS):
             warnings.warn(
-                f"{place}: was measured with other weights than {run / split}; evaluate it again", stacklevel=3
+                f"{place}: was measured with different weights than {run / split}; evaluate it again", stacklevel=3
             )
             del others[name]
     images = [case["image"] or case["id"] for case in cases]
@@ -73,7 +73,7 @@ def findings_of(run: Path, split: str) -> dict[str, Any]:
         (path for path in (Path(metrics.get("checkpoint", "")), run / "model.pt") if path.is_file()), None
     )
     if checkpoint and metrics.get(_WEIGHTS, file_hash(checkpoint)) != file_hash(checkpoint):
-        warnings.warn(f"{checkpoint}: is another than {run / split} was measured with; evaluate again", stacklevel=3)
+        warnings.warn(f"{checkpoint}: is not what {run / split} was measured with; evaluate again", stacklevel=3)
     recipe = dict(read_recipe(checkpoint)) if checkpoint else {}
     pictures, columns = list[str](), [name for name in _told(metrics) if cases and name in cases[0]]
     rows, words = [], _words(run / split)
@@ -134,7 +134,7 @@ def _fit(path: Path) -> dict[str, Any] | None:
     found = json.loads(path.read_text(encoding="utf-8"))
     for choice in found["choices"]:
         told = ", ".join(f"{name} {json.dumps(value)}" for name, value in choice["options"].items())
-        choice["chosen"] = told or "as train.json has it"
+        choice["chosen"] = told or "as in train.json"
     for trial in found["trials"]:
         tried = trial["mean_dice"] is not None
         trial["mean"] = f"{trial['mean_dice']:.3f}" if tried else "no time left to try"

@@ -17,14 +17,14 @@ def report(run: str | Path, out: str | Path | None = None, split: str = "test", 
 
     The page is a single self-contained file: figures with intervals, what the sentence is worth (if the run was also
     evaluated with other captions: evaluate.json with --captions none, other, swapped, reworded), training curves, every
-    case with its picture, recipe and hashes. It contains images and sentences of your data: share it only as you may
+    case with its picture, recipe and hashes. It contains images and sentences from your data: share it only if you may
     share these.
 
     Args:
-        run: the folder that training and evaluation wrote into.
+        run: the folder that training and evaluation wrote to.
         out: the page; default report.html in the folder.
         split: the split that was evaluated.
-        title: of the page; default the folder's name.
+        title: title of the page; default the folder's name.
 
     Returns:
         The page's path.
