@@ -26,10 +26,10 @@ base_model: sentence-transformers/all-MiniLM-L6-v2
 # A text encoder that reads findings
 
 [all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2) (Apache-2.0; a BERT of 6
-layers and 384 channels, trained on a billion pairs of English sentences), trained further on what captions of
-medical images mean. {parameters:,} parameters in half precision, a lower-casing WordPiece vocabulary of
-{vocabulary:,} of MiniLM's 30,522 tokens. Any text in Latin letters is tokenized without unknown tokens, if need
-be letter by letter.
+layers and 384 channels, trained on a billion pairs of English sentences), trained further on the meaning of
+captions of medical images. {parameters:,} parameters in half precision, a lower-casing WordPiece vocabulary of
+{vocabulary:,} of MiniLM's 30,522 tokens. Any text in Latin letters is tokenized without unknown tokens, if
+necessary letter by letter.
 
     AutoTokenizer.from_pretrained(FOLDER), AutoModel.from_pretrained(FOLDER, add_pooling_layer=False)
 
@@ -39,33 +39,33 @@ be letter by letter.
 come from the grammar in `textdiff_monai/language/`; no patient's record and no published data set was used.
 Linear read-outs, discarded afterwards, predicted from [CLS], from the mean of the tokens and, weighted less,
 from every token: which of the six zones of a chest film hold a finding and which are said to be free, which of
-{targets} targets is asked for or denied, its side and height, and how many. In each step {general} neutral
-sentences around any words of the vocabulary had to keep MiniLM's embeddings. To make it again, from the file
+{targets} targets is asked for or denied, its side and height, and how many. In each step, {general} neutral
+sentences with random words of the vocabulary had to keep MiniLM's embeddings. To train it again, from the file
 with the SHA-256 `53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db`:
 
     textdiff pretrain-text FOLDER --start MINILM_FOLDER --steps {steps} --seed {seed}
 
 ## Figures
 
-Read from the mean of the tokens, in sentences that no training saw. *New sentences* are of the grammar; the
-other kinds are worded in ways that training never uses (`textdiff_monai/language/rules/kept_back.txt`), {texts}
+Predicted from the mean of the tokens, on sentences that training has not seen. *New sentences* come from the
+grammar; the other kinds use wordings that training never uses (`textdiff_monai/language/rules/kept_back.txt`), {texts}
 texts each.
 
-| wording | all six zones right | of the zones, right |
+| wording | all six zones right | share of zones right |
 |---|---|---|
 {rows}
 
-In the new sentences the target asked for, of {targets}, is right in {target:.3f}; whether it is denied, in
-{denied:.3f}.
+In the new sentences, the target asked for (one of {targets}) is right in {target:.3f} of the cases, and whether
+it is denied in {denied:.3f}.
 
-What it keeps of MiniLM's general knowledge: {neighbours:.0%} of a medical word's ten nearest among {medical}
+How much of MiniLM's general knowledge it keeps: {neighbours:.0%} of a medical word's ten nearest among {medical}
 such words are the same; in {pairs} pairs of paraphrases about other things (`rules/paraphrases.txt`), the
-nearest to a sentence is its partner in {paraphrases:.3f} of the cases (MiniLM: {paraphrases_original:.3f}).
+nearest sentence is the partner in {paraphrases:.3f} of the cases (MiniLM: {paraphrases_original:.3f}).
 
 ## Good for, not good for
 
 Good for short English captions, requests and report sentences that say what is asked for and where: chest
-films, stained nuclei, and some hundred structures and lesions by their usual names. It knows a little German
+films, stained nuclei, and about a hundred structures and lesions by their usual names. It knows a little German
 and French about chest films. Not good for long reports (only the first 256 tokens are read), for knowledge of
 diseases, or for languages in other alphabets. Not a medical device.
 """
