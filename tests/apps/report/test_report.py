@@ -121,7 +121,7 @@ def test_words_that_were_measured_can_be_pointed_at_and_say_what_they_do(tmp_pat
     assert words in page.texts["span"]
     told = [value for name, value in page.attributes if name == "aria-label"]
     assert "right.: Dice 0.65 without it, 0.90 with it; 18% of the attention" in told
-    assert "Of 2 of the worst and best cases" in page.source
+    assert "In 2 of the worst and best cases" in page.source
     strips = list((run / "test" / "words").iterdir())
     assert all(base64.b64encode(strip.read_bytes()).decode() in page.source for strip in strips)
     for path in (run / "test" / "words.csv", *strips):

@@ -25,9 +25,9 @@ from textdiff_monai.statistics.paired import paired_difference
 # Figures of metrics.json, in their order, and what they mean.
 FIGURES = {
     "mean_dice": "Dice, mean over images and sentences; an empty target counts 1 if nothing is found, else 0",
-    "mean_dice_nonempty": "the same, of targets that are there",
+    "mean_dice_nonempty": "the same, for targets that are there",
     "mean_iou": "intersection over union, mean over images and sentences",
-    "dataset_dice": "Dice of all pixels at once: large images and targets count more",
+    "dataset_dice": "Dice of all pixels together: large images and targets count more",
     "expected_dice": "the Dice that the network's own probabilities predict; close to the mean Dice if they are right",
     "presence_auc": "how often a target that is there has a higher probability than one that is not; chance is 0.5",
     "mean_disagreement": "how much the heads disagree in what is marked, 0 to 1: higher is less sure",
@@ -35,7 +35,7 @@ FIGURES = {
     "surface_distance_mm": "distance of the surfaces, in millimetres: less is better",
 }
 _WEIGHTS = "checkpoint_sha256"  # of metrics.json
-COUNTS = {"empty_targets": "targets that are not there", "false_alarms": "of these, with something marked all the same"}
+COUNTS = {"empty_targets": "targets that are not there", "false_alarms": "of these, those with something marked"}
 # Other evaluations that may lie beside the split's, by their folder's ending.
 READINGS = {
     "captions_none": "without a sentence",
