@@ -233,6 +233,7 @@ def test_samples_say_what_is_wrong_before_they_are_drawn_and_make_their_folder(t
         (unet_folder, tmp_path / "s"): "expected the name of a picture, such as s.png",
         (unet_folder, tmp_path / "s.png", "--count", 10): "count 10: expected a square number, such as 9",
         (unet_folder, tmp_path / "s.png", "--count", 0): "count 0: expected a square number, such as 1",
+        (unet_folder, tmp_path / "s.png", "--steps", 0): "steps 0: expected 1 or more",
         (tmp_path / "nowhere", tmp_path / "s.png"): "nowhere: is not a folder",
     }.items():
         assert message in str(textdiff("samples", *words)[0])

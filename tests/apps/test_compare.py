@@ -92,6 +92,9 @@ def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder
         compare(*arguments, networks=["u-net"], **options)
     with pytest.raises(ValueError, match="choose from own, none, other, swapped, reworded"):
         compare(*arguments, captions=["mine"], **options)
+    for few in ({"labelled": []}, {"labelled": [2, 0]}, {"seeds": 0}, {"iterations": 0}):
+        with pytest.raises(ValueError, match=f"{next(iter(few))} 0: expected 1 or more"):
+            compare(*arguments, **options | few)
     shutil.copytree(data_folder, tmp_path / "strange")
     table = (data_folder / "text.csv").read_text()
     (tmp_path / "strange" / "text.csv").write_text(re.sub("The nuclei.*high", "Blorp 肺", table))

@@ -136,6 +136,8 @@ def test_what_cannot_be_fitted_is_refused_before_any_work(options, data_folder, 
         fit(tmp_path / "nowhere", tmp_path / "run", **options)
     with pytest.raises(ValueError, match="--output_dir is set by fit"):
         fit(data_folder, tmp_path / "run", output_dir="elsewhere", **options)
+    with pytest.raises(ValueError, match="minutes -3: expected more than 0"):
+        fit(data_folder, tmp_path / "run", minutes=-3, **options)
     with pytest.raises(ValueError, match="did you mean --resize"):
         fit(data_folder, tmp_path / "run", **options, resise=3)
     with pytest.raises(FileNotFoundError, match="nowhere: is not a folder"):

@@ -89,12 +89,15 @@ def compare(
     Raises:
         UsageError: for options that train.json does not have.
         DataError: listing what is wrong with the data.
-        ValueError: for other networks or captions, captions that cannot be reworded, more labels than there are,
-            options that compare sets itself, or a folder of another comparison.
+        ValueError: for no labels, seeds or iterations, other networks or captions, captions that cannot be reworded,
+            more labels than there are, options that compare sets itself, or a folder of another comparison.
         FileNotFoundError: for a backbone that is not there.
     """
     if taken := [name for name in _OURS if name in options]:
         raise ValueError(f"--{taken[0]} is set by compare, from --labelled, --seeds, --iterations and its folder")
+    for name, number in {"labelled": min(labelled, default=0), "seeds": seeds, "iterations": iterations}.items():
+        if number < 1:
+            raise ValueError(f"{name} {number}: expected 1 or more")
     for name, given, known in (("networks", networks, NETWORKS), ("captions", captions, KNOWN_CAPTIONS)):
         if unknown := set(given) - set(known):
             raise ValueError(f"{name} {sorted(unknown)}: choose from {', '.join(known)}")

@@ -58,12 +58,14 @@ def fit(
     Raises:
         UsageError: for options that train.json does not have.
         DataError: listing what is wrong with the data.
-        ValueError: for a folder that holds a fit with other options, or labelled images of a single patient.
+        ValueError: for no minutes, a folder that holds a fit with other options, or labelled images of one patient.
         FileExistsError: for one that holds something else.
     """
     start, root, dataset_dir = time.monotonic(), Path(run).resolve(), Path(dataset_dir).resolve()
     if taken := [name for name in _OURS if name in options]:
         raise ValueError(f"--{taken[0]} is set by fit: everything goes into its folder")
+    if minutes <= 0:
+        raise ValueError(f"minutes {minutes}: expected more than 0")
     options = overrides(options, config_files(), fit, ("training", "run"))
     for name in _PATHS & options.keys():  # train.json repeats the training from anywhere
         if options[name] and Path(options[name]).exists():

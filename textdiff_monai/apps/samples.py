@@ -33,12 +33,15 @@ def samples(
             little more than its layout is left, and the UNet fills in the rest.
 
     Raises:
-        ValueError: for a name that is not a picture's, a number that is not square, or a table without such images.
+        ValueError: for a name that is not a picture's, a number that is not square, no steps, or a table without such
+            images.
         FileNotFoundError: for a backbone that does not exist.
     """
     kind = Image.registered_extensions().get(Path(out).suffix.lower())
     if kind not in Image.SAVE:
         raise ValueError(f"{out}: expected the name of a picture, such as {Path(out).stem}.png")
+    if steps < 1:
+        raise ValueError(f"steps {steps}: expected 1 or more")
     check_source(backbone)
     if images is None:
         page = draw_samples(backbone, 16 if count is None else count, steps, seed)
