@@ -15,7 +15,7 @@ from ignite.handlers import Timer
 from monai.bundle import BundleWorkflow
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
-from textdiff_monai.apps.choices import VIEWS, Choice, Pace, trial_steps
+from textdiff_monai.apps.choices import Choice, Pace, trial_steps
 from textdiff_monai.apps.workflow import hushed, prepared_run
 from textdiff_monai.data.files import read_rows, write_rows
 
@@ -25,8 +25,7 @@ _NOT_OF_A_ROW = ("image", "label", "id", "split", "text")
 class Trials:
     """Trains on one half of some labelled images and tests on the other, and the other way round.
 
-    What ``folder/trials.csv`` holds is not repeated. Images are mirrored too, unless the options name their
-    views, so that a trial is like the training that follows.
+    What ``folder/trials.csv`` holds is not repeated.
 
     Args:
         folder: gets a table and a folder for each trial.
@@ -85,7 +84,6 @@ class Trials:
     def _try(self, name: str, fold: int, changed: Mapping[str, Any], epochs: int) -> dict[str, Any]:
         place, start = self._place(name, fold), time.monotonic()
         settings: dict[str, Any] = {
-            "symmetries": list(VIEWS[0]),
             **self.options,
             **changed,
             "dataset_dir": str(self.tables[fold]),
