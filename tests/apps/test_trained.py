@@ -28,7 +28,7 @@ def test_a_loaded_head_marks_what_segment_marks(tiny_head, data_folder, tmp_path
 def test_what_does_not_fit_is_refused(tiny_head):
     with pytest.raises(ValueError, match="no option --devise; did you mean --device"):
         load_trained(**tiny_head, devise="cpu")
-    with pytest.raises(ValueError, match="read_text True there, False here"):
+    with pytest.raises(ValueError, match="trained with read_text True, given False"):
         load_trained(**tiny_head, read_text=False)
     with pytest.raises(FileNotFoundError, match="does not exist; give the model"):
         load_trained(**tiny_head | {"checkpoint": "nowhere.pt"})
