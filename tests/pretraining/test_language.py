@@ -165,6 +165,8 @@ def test_no_caption_of_the_real_data_gives_an_unknown_token():
 
 def test_the_shipped_card_counts_the_targets_of_its_training_and_names_those_that_came_later():
     card = " ".join(Path(bundle_root(), "models", "text_encoder", "README.md").read_text().split())
-    count, later = re.search(r"which of (\d+) targets \(all that the rules had then; (.+?) came later\)", card).groups()
+    count, later = re.search(
+        r"which of (\d+) targets \(all that the rules had then; (.+?) were added later\)", card
+    ).groups()
     assert set(later.split(", ")) <= set(TARGETS)
     assert int(count) + len(later.split(", ")) == len(TARGETS)
