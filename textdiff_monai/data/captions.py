@@ -40,10 +40,11 @@ _LOBES = [f"{dot}{height}{dot}{part}" for dot in ("", ".") for height in "uml" f
 _HORIZONTAL |= {f"l{lobe}": f"r{lobe}" for lobe in _LOBES}
 _SWAP_VERTICAL = _VERTICAL | {down: up for up, down in _VERTICAL.items()}
 _SWAP_HORIZONTAL = _HORIZONTAL | {right: left for left, right in _HORIZONTAL.items()}
-# What sounds like a side and is none; b/l (both sides) and 2 L (litres) are a word each, so that nothing is exchanged.
+_INITIALS = r"[lr]\.?[uml]\.?[lzq]"
+# What sounds like a side and is not; b/l (both sides) and 2 L (litres) are a word each, so that nothing is exchanged.
 _NO_SIDE = r"all\s+right right\s+(?:away|now) left\s+(?:in\s+(?:situ|place)|alone|out|untreated)"
 _WORD = re.compile(
-    rf"(?<![a-z\d])(?:{'|'.join(_NO_SIDE.split())}|b/l|\d+\s*l|[lr]\.[uml]\.[lzq]|[a-z]+(?:-sided)?)(?![a-z\d])",
+    rf"(?<![a-z\d])(?:{'|'.join(_NO_SIDE.split())}|b/l|\d+\s*l|{_INITIALS}|[a-z]+(?:-sided)?)(?![a-z\d])",
     re.IGNORECASE,
 )
 _PHRASE = re.compile(r"\b(?:(upper|lower|top|bottom)([ -]))?(left|right)\b|\b(upper|lower|top|bottom)\b", re.IGNORECASE)
@@ -54,7 +55,6 @@ def _words(patterns: str) -> re.Pattern[str]:
 
 
 # Words that a flip or a turn would make untrue and that have no simple opposite, by the axis they depend on.
-_INITIALS = r"[rl]\.?[uml]\.?[lzq]"
 # The encoder that ships knows some words of two more languages.
 _ELSEWHERE = r"link(?:s|e\w?) recht(?:s|e\w?) gauches? droite?s? sinist\w+ dext(?:er|r[ao])\w*"
 _ELSEWHERE_HIGH = r"oben unten (?:ober|unter)(?:e\w?|felder\w*|feld|lappen) haut bas sommets? (?:sup|inf)[eé]rieure?s?"

@@ -49,7 +49,10 @@ def classes_of(
     num_classes: int = 2,
     colours: Mapping[Any, int] | None = None,
 ) -> np.ndarray:
-    """The classes of an item's whole mask, as :func:`class_indices` has them; ``image`` is the item's, opened."""
+    """The classes of an item's whole mask, (H, W) or (H, W, slices), as :func:`class_indices` returns and raises.
+
+    ``image`` is the item's, opened.
+    """
     value = item.get("value") or None
     mask = open_mask(item["label"], image, plane, item["image"], value)
     return class_indices(mask.stack() if mask.is_stack else mask[0], num_classes, colours, value)

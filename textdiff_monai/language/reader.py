@@ -71,17 +71,17 @@ def target_of(text: str) -> str:
     """
     if (meaning := read(text)) is not None:
         return meaning.target
-    mention = _asked(text)
-    return "" if mention is None else (_named() | _OTHERS)[mention[0].lower()]
+    return "" if (mention := _asked(text)) is None else _target(mention)
 
 
 def name_of(text: str) -> str:
     """The target that a text asks for, with the side that stands before its name: "left lung"; or ""."""
     if (meaning := read(text)) is not None:
         return f"{meaning.side} {LUNG}" if meaning.target == LUNG and meaning.side in SIDES else meaning.target
-    mention, target = _asked(text), target_of(text)
-    side = mention and re.search(r"\b(left|right)\s+$", text[: mention.start()], re.IGNORECASE)
-    return f"{side[1].lower()} {target}" if side else target
+    if (mention := _asked(text)) is None:
+        return ""
+    side = re.search(r"\b(left|right)\s+$", text[: mention.start()], re.IGNORECASE)
+    return f"{side[1].lower()} {_target(mention)}" if side else _target(mention)
 
 
 def _asked(text: str) -> re.Match[str] | None:
@@ -94,6 +94,10 @@ def _asked(text: str) -> re.Match[str] | None:
         each for each in named if not _DENIED.search(text[: each.start()]) and not _NORMAL.match(text[each.end() :])
     ]
     return next(iter(asked or named), None)
+
+
+def _target(mention: re.Match[str]) -> str:
+    return (_named() | _OTHERS)[mention[0].lower()]
 
 
 def _place_of(mention: re.Match[str]) -> tuple[int, int]:

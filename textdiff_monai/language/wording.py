@@ -12,7 +12,6 @@ from textdiff_monai.language.meaning import ALL_FINDINGS, LUNG, NUCLEI, OPACITY,
 from textdiff_monai.language.rules import capitalised, pick
 
 STYLES = ("report", "report", "telegram", "abbreviations", "lay", "request")  # reports are the most common
-_FEW = 6
 _FREE, _ASIDE = 0.4, 0.3  # how often other zones are said to be free, and how often something else is said
 
 
@@ -49,10 +48,13 @@ def shuffled(text: str, rng: np.random.Generator) -> str:
     return " ".join(told[index] for index in rng.permutation(len(told)))
 
 
+_FEW = 6  # words, none of which a caption can spare
+
+
 def thinned(text: str, rng: np.random.Generator, share: float) -> str:
     """A text without some of its words, but with those that may say where, or deny: short ones too.
 
-    One of a few words stays as it is: each of them says what is asked for.
+    A short text stays as it is: each of its words says what is asked for.
     """
     words = text.split()
     if len(words) <= _FEW:
