@@ -41,8 +41,9 @@ class Case:
         torch.save(fill(adm_shapes(self.options)), folder / "adm.pt")
         import_adm(folder / "adm.pt", folder / "unet", self.options["num_head_channels"])
         self.backbone = DiffusionBackbone(folder / "unet", self.options["blocks"], self.options["steps"])
+        self.image = torch.from_numpy(self.numbers["image"])
         with entered():
-            self.features = self.backbone(torch.from_numpy(self.numbers["image"]))
+            self.features = self.backbone(self.image)
         torch.save({"model_state_dict": fill(head_shapes(self.backbone.out_channels))}, folder / "head.pth")
         self.head = SegmentationHead(self.backbone.out_channels, text_channels=768)
         load_published_head(self.head, folder / "head.pth")
@@ -50,7 +51,7 @@ class Case:
         self.label = torch.from_numpy(self.numbers["label"]).long()[:, None]
 
     def logits(self):
-        return self.logits_of(self.head, self.features, self.text, None, self.label.shape[-2:])
+        return self.logits_of(self.head, self.features, self.text, None, self.image)
 
     @torch.no_grad()
     def inferred(self):

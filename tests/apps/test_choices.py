@@ -41,8 +41,8 @@ def test_without_targets_the_size_stays():
 
 def test_candidates_leave_out_what_is_decided_or_makes_no_sense():
     names = list(candidates({}, DEFAULTS, items_of(6), 10, ["/unet"]))
-    assert names == ["default", "silent", "one step", "backbone /unet", "finer blocks"]
-    given = {"read_text": True, "steps": [50], "blocks": [1], "backbone": "mine"}
+    assert names == ["default", "silent", "detail", "one step", "backbone /unet", "finer blocks"]
+    given = {"read_text": True, "steps": [50], "blocks": [1], "backbone": "mine", "detail_channels": 0}
     assert list(candidates(given, DEFAULTS, items_of(6), 10, ["/unet"])) == ["default"]
     assert "silent" not in candidates({}, DEFAULTS, items_of(6, rows=2), 10)  # the sentence tells which mask
     assert "silent" not in candidates({}, DEFAULTS, items_of(6, "The lesion."), 10)

@@ -60,7 +60,7 @@ def test_every_network_is_measured_and_a_stopped_comparison_goes_on(options, dat
     assert "pretrained, 2 labelled images, seed 0" in printed  # without captions it was not yet tested
     assert "unet, 2 labelled images, seed 0" not in printed
     kinds = ["own", "none", "swapped", "reworded"]
-    expected = [("pretrained", kind) for kind in kinds] + [("silent", "own")]
+    expected = [(network, kind) for network in ("pretrained", "detail") for kind in kinds] + [("silent", "own")]
     expected += [("random", kind) for kind in kinds] + [("pixels", "own"), ("unet", "own")]
     expected += [("unet_text", kind) for kind in kinds]
     assert [(row["network"], row["captions"]) for row in table] == expected
@@ -88,7 +88,7 @@ def test_a_mistake_that_left_no_run_can_be_mended_in_the_same_folder(options, da
 
 def test_what_cannot_be_compared_is_refused_before_any_work(options, data_folder, tmp_path):
     arguments = (str(data_folder), str(tmp_path / "out"))
-    with pytest.raises(ValueError, match="choose from pretrained, silent, random, pixels, unet, unet_text"):
+    with pytest.raises(ValueError, match="choose from pretrained, detail, silent, random, pixels, unet, unet_text"):
         compare(*arguments, networks=["u-net"], **options)
     with pytest.raises(ValueError, match="choose from own, none, other, swapped, reworded"):
         compare(*arguments, captions=["mine"], **options)

@@ -51,7 +51,9 @@ def test_logits_and_gradients_are_the_plain_heads(batch, places, size, masked, t
     maps = [torch.randn(batch, width, *place) for width, place in zip((24, 16), places, strict=False)]
     text, mask = sentence(batch, tokens)
     mask = mask if masked else None
-    ours, theirs = short_logits(head, maps, text, mask, size), head(maps, text, mask, size)
+    ours, theirs = (
+        way(maps, text, mask, torch.randn(batch, 3, *size)) for way in (lambda *given: short_logits(head, *given), head)
+    )
     assert_near(ours, theirs)
     gradients = [torch.autograd.grad(x.square().sum(), [*head.parameters()]) for x in (ours, theirs)]
     for name, one, other in zip(dict(head.named_parameters()), *gradients, strict=True):
@@ -59,18 +61,20 @@ def test_logits_and_gradients_are_the_plain_heads(batch, places, size, masked, t
 
 
 def test_every_kind_of_projection_and_norm_is_the_plain_heads():
-    maps = [torch.randn(2, width, 4, 6) for width in (24, 24, 16, 40)]
-    for norm in ("batch", ("instance", {"affine": True}), ("group", {"num_groups": 4})):
-        head = build([24, 24, 16, 40], norm=norm)
+    maps, image = [torch.randn(2, width, 4, 6) for width in (24, 24, 16, 40)], torch.randn(2, 3, 32, 48)
+    instance = ("instance", {"affine": True})
+    for norm, detail in (("batch", 0), (instance, 0), (("group", {"num_groups": 4}), 0), (instance, 4)):
+        head = build([24, 24, 16, 40], norm=norm, detail_channels=detail)
         text, mask = sentence(2)
-        assert_near(short_logits(head, maps, text, mask, (8, 12)), head(maps, text, mask, (8, 12)))
+        assert_near(short_logits(head, maps, text, mask, image), head(maps, text, mask, image))
 
 
 def test_batch_statistics_move_alike():
     heads, maps, (text, mask) = [build([24, 16]) for _ in range(2)], [torch.randn(2, 24, 4, 6)], sentence(2)
     maps.append(torch.randn(2, 16, 8, 12))
-    short_logits(heads[0].train(), maps, text, mask, (8, 12))
-    heads[1].train()(maps, text, mask, (8, 12))
+    image = torch.zeros(2, 3, 8, 12)
+    short_logits(heads[0].train(), maps, text, mask, image)
+    heads[1].train()(maps, text, mask, image)
     for name, ours in heads[0].named_buffers():
         torch.testing.assert_close(ours, heads[1].get_buffer(name), rtol=1e-4, atol=1e-5)
 
@@ -113,7 +117,7 @@ def test_autocast_computes_in_its_precision_close_to_float32(tokens):
     maps, results = [torch.randn(2, 24, 3, 4), torch.randn(2, 16, 6, 8)], []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            logits = short_logits(head, maps, text, mask, (12, 16))
+            logits = short_logits(head, maps, text, mask, torch.zeros(2, 3, 12, 16))
             gradients = torch.autograd.grad(logits.square().sum(), [*head.attention.parameters()])
         assert logits.dtype == (torch.bfloat16 if enabled else torch.float32)
         results.append(torch.cat([x.float().flatten() for x in (logits, *gradients)]))
@@ -124,9 +128,10 @@ def test_autocast_computes_in_its_precision_close_to_float32(tokens):
 
 def test_a_first_call_in_inference_mode_leaves_a_head_that_trains():
     head, maps, (text, mask) = build([16]), [torch.randn(1, 16, 5, 3)], sentence(1)
+    image = torch.zeros(1, 3, 13, 11)
     with torch.inference_mode():
-        short_logits(head, maps, text, mask, (13, 11))
-    short_logits(head, maps, text, mask, (13, 11)).sum().backward()
+        short_logits(head, maps, text, mask, image)
+    short_logits(head, maps, text, mask, image).sum().backward()
     assert all(parameter.grad is not None for parameter in head.parameters())
 
 
@@ -135,7 +140,7 @@ def test_fewer_multiply_adds_are_counted():
     maps, (text, mask) = [torch.randn(1, 16, 4, 4), torch.randn(1, 16, 8, 8)], sentence(1)
     with torch.no_grad():
         less, plain = (
-            multiply_adds(lambda way=way: way(maps, text, mask, (32, 32)))[1]
+            multiply_adds(lambda way=way: way(maps, text, mask, torch.zeros(1, 3, 32, 32)))[1]
             for way in (lambda *given: short_logits(head, *given), head)
         )
     assert 0 < less < 0.5 * plain

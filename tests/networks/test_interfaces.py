@@ -20,6 +20,7 @@ ENCODERS = {
 }
 HEADS = {
     "attention": {"channels": 16, "heads": 2, "head_channels": 8, "hidden_channels": (8, 8)},
+    "attention, with details": {"channels": 16, "hidden_channels": (8, 8), "detail_channels": 4},
     "pixels": {"kind": "pixels", "hidden_channels": (8, 8)},
 }
 
@@ -87,7 +88,7 @@ def test_both_are_frozen_repeatable_and_say_what_they_are(backbone, encoder):
 @pytest.mark.parametrize("head", HEADS)
 def test_textdiff_trains_with_them(backbone, encoder, head):
     network = TextDiff(backbone, encoder, head=HEADS[head])
-    side = 2 * backbone.divisor
+    side = 16 * backbone.divisor
     logits = network(images(2, side, side), ["left", ""])
     assert logits.shape == (2, 2, side, side)
     logits.square().mean().backward()
@@ -98,7 +99,7 @@ def test_textdiff_trains_with_them(backbone, encoder, head):
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("heads", [1, 2])
 def test_a_head_computes_the_same_fast_and_plain_and_is_made_again_from_its_options(backbone, encoder, head, heads):
-    side = 2 * backbone.divisor
+    side = 16 * backbone.divisor
     fast = TextDiff(backbone, encoder, head=HEADS[head], heads=heads).eval()
     options = json.loads(json.dumps(fast.head.options))
     plain = TextDiff(backbone, encoder, head=options, heads=heads, fast=False).eval()

@@ -10,6 +10,8 @@ from torch import nn
 from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder
 from textdiff_monai.networks.pixels import PixelHead
 
+IMAGE = torch.zeros(2, 3, 8, 8)
+
 
 def maps(*sides):
     torch.manual_seed(0)
@@ -21,7 +23,7 @@ def test_it_is_an_mlp_on_the_upsampled_features_of_a_pixel():
     features = maps(4, 8)
     upsampled = torch.cat([F.interpolate(one, (8, 8), mode="bilinear") for one in features], dim=1)
     plain = nn.Sequential(head.first, *head.classifier)(upsampled)
-    torch.testing.assert_close(head(features, None, None, (8, 8)), plain)
+    torch.testing.assert_close(head(features, None, None, IMAGE), plain)
 
 
 def test_a_pixel_does_not_depend_on_its_neighbours():
@@ -30,7 +32,7 @@ def test_a_pixel_does_not_depend_on_its_neighbours():
     changed = [one.clone() for one in features]
     for one in changed:
         one[..., 3, 5] += 1
-    difference = (head(changed, None, None, (8, 8)) - head(features, None, None, (8, 8))).abs().sum((0, 1))
+    difference = (head(changed, None, None, IMAGE) - head(features, None, None, IMAGE)).abs().sum((0, 1))
     assert difference[3, 5] > 0
     assert difference.count_nonzero() == 1
 

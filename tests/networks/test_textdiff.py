@@ -212,13 +212,25 @@ def test_scales_are_projected_by_the_weights_of_their_place_and_width():
     torch.manual_seed(0)
     head = SegmentationHead([24, 24, 16, 24, 40], 16, **HEAD).eval()
     maps = [torch.randn(1, width, 4, 4) for width in (24, 24, 16, 24, 40)]
-    text = torch.randn(1, 3, 16)
+    text, image = torch.randn(1, 3, 16), torch.zeros(1, 3, 4, 4)
     first, later = head.project_first, head.project_later
     projected = [first(maps[0]), later["24"](maps[1]), maps[2], later["24"](maps[3]), later["40"](maps[4])]
     same = SegmentationHead([16] * 5, 16, **HEAD).eval()
     same.load_state_dict({name: weight for name, weight in head.state_dict().items() if not name.startswith("project")})
-    assert_close(head(maps, text, None, (4, 4)), same(projected, text, None, (4, 4)))
+    assert_close(head(maps, text, None, image), same(projected, text, None, image))
     assert not torch.allclose(first(maps[0]), later["24"](maps[0]))
+
+
+def test_details_are_of_the_image_itself_and_cost_nothing_where_there_are_none():
+    maps, text = [torch.randn(1, 24, 16, 16)], torch.randn(1, 3, 16)
+    images = torch.randn(2, 1, 3, 32, 32)
+    plain, detailed = (SegmentationHead([24], 16, **HEAD, detail_channels=width).eval() for width in (0, 4))
+    assert torch.equal(*(plain(maps, text, None, image) for image in images))
+    assert not torch.allclose(*(detailed(maps, text, None, image) for image in images))
+    assert "detail_channels" not in plain.options, "checkpoints from before have none"
+    assert {name for name in detailed.state_dict() if name not in plain.state_dict()} == {
+        name for name in detailed.state_dict() if name.startswith("detail.")
+    }
 
 
 @pytest.mark.parametrize(("channels", "gain"), [(768, 1), (192, 2)])

@@ -77,6 +77,8 @@ def candidates(
     one_each = len({item["image"] for item in items}) == len(items)
     if "read_text" not in given and one_each and len({item["text"] for item in items}) > 1:
         found["silent"] = Choice({"read_text": False}, "without the sentences")
+    if not {"head", "detail_channels"} & given.keys():
+        found["detail"] = Choice({"detail_channels": 16}, "a small U-Net on the pixels, trained beside the features")
     if "steps" not in given:
         steps = list(defaults["steps"])[:1]
         found["one step"] = Choice({"steps": steps}, "features of one time step: a third of the computation")

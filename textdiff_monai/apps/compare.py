@@ -32,6 +32,7 @@ from textdiff_monai.networks.text_encoder import TextEncoder
 # What each network changes: configurations laid over train.json, and options.
 NETWORKS: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]] = {
     "pretrained": ([], {}),
+    "detail": ([], {"detail_channels": 16}),
     "silent": ([], {"read_text": False}),
     "random": ([], {}),
     "pixels": ([], {"read_text": False, "head": {"kind": "pixels"}}),
@@ -75,9 +76,10 @@ def compare(
         seeds: number of repetitions, each with other images, initial weights and order.
         iterations: training steps of one image each; the table says how long they took, including features.
         backbone: diffusers folder; default the one in the bundle.
-        networks: networks to train: pretrained (the shipped features), silent (the same without sentences), random
-            (the same UNet untrained), pixels (classifiers of single pixels on the shipped features), unet (MONAI's
-            U-Net), unet_text (the same with the sentence). The others are compared with the first.
+        networks: networks to train: pretrained (the shipped features), detail (the same with a small U-Net on the
+            pixels beside), silent (without sentences), random (the same UNet untrained), pixels (classifiers of single
+            pixels on the shipped features), unet (MONAI's U-Net), unet_text (the same with the sentence). The others
+            are compared with the first.
         captions: captions for testing the networks that read sentences: own, none, other, swapped, reworded (the same
             meaning in words that training never uses, if captions are understood; see `reword`).
         options: options of train.json, for all networks, such as --resize 256.

@@ -21,15 +21,15 @@ _WIDE = 2**16
 
 
 def short_logits(
-    head: SegmentationHead, features: Sequence[Tensor], text: Tensor, mask: Tensor | None, size: Sequence[int]
+    head: SegmentationHead, features: Sequence[Tensor], text: Tensor, mask: Tensor | None, image: Tensor
 ) -> Tensor:
-    """What ``head(features, text, mask, size)`` computes, without a map of all channels at the logits' size.
+    """What ``head(features, text, mask, image)`` computes, without a map of all channels at the logits' size.
 
     The classifier's first convolution splits by scale, and mixing channels commutes with upsampling and with shifting:
     the kernel's nine 1x1 mixes run at each scale's own resolution. What is left works along lines and along columns, as
     products with matrices that hold both the upsampling and the kernel's shifts.
     """
-    (height, width), batch = size, len(text)
+    (height, width), batch = image.shape[-2:], len(text)
     weight, bias = head.classifier[0].parameters()
     attend = attention_to(head.attention, text, mask)
     total = bias.repeat(width)  # (B, H, W O) in the end
@@ -45,8 +45,8 @@ def short_logits(
         down = _shifted_upsampling(scale.shape[2], height, pixels).permute(1, 0, 2).flatten(1)  # (H, 3 h)
         stacked = torch.cat(columns, dim=2).flatten(3).flatten(1, 2)
         total = torch.baddbmm(total, down.expand(batch, -1, -1), stacked)
-    logits = total.unflatten(2, (width, -1)).permute(0, 3, 1, 2)
-    return head.classifier[1:](logits)
+    mixed = total.unflatten(2, (width, -1)).permute(0, 3, 1, 2)
+    return head.classified(mixed, image)
 
 
 def attention_to(block: ImageTextBlock, text: Tensor, mask: Tensor | None) -> Callable[[Tensor], Tensor]:

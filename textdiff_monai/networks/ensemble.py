@@ -38,20 +38,20 @@ class HeadEnsemble(nn.ModuleList):
         features: Sequence[Tensor],
         text: Tensor,
         mask: Tensor | None,
-        size: Sequence[int],
+        image: Tensor,
         compute: Callable[..., Tensor] = nn.Module.__call__,
     ) -> Tensor:
         """Logits as :class:`~textdiff_monai.SegmentationHead` has them.
 
         Args:
-            features, text, mask, size: as a head takes them.
+            features, text, mask, image: as a head takes them.
             compute: what gives a head's logits; called with it and these.
 
         Returns:
-            (B, num_classes, *size): logarithms of the heads' mean probabilities; in training, and :meth:`apart`, (B,
-            heads, num_classes, *size), each head's own logits, as :class:`EachHead` takes them.
+            (B, num_classes, H, W): logarithms of the heads' mean probabilities; in training, and :meth:`apart`, (B,
+            heads, num_classes, H, W), each head's own logits, as :class:`EachHead` takes them.
         """
-        each = torch.stack([compute(head, features, text, mask, size) for head in self], dim=1)
+        each = torch.stack([compute(head, features, text, mask, image) for head in self], dim=1)
         return each if self.training or self._apart else each.log_softmax(2).logsumexp(1) - math.log(len(self))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from monai.networks.layers.utils import get_norm_layer
+from monai.networks.nets import BasicUNet
 from torch import Tensor, nn
 
 from textdiff_monai.networks.attention import ImageTextBlock
@@ -31,6 +32,9 @@ class SegmentationHead(nn.Module):
         hidden_channels: widths of the classifier's two hidden layers.
         norm: of the hidden layers, as MONAI names them. "batch" is the paper's; its running statistics are of little
             use where batches are single images, ``("instance", {"affine": True})`` has none.
+        detail_channels: width of a small U-Net (``BasicUNet``) on the image itself, trained with the head, whose
+            maps join the classifier's hidden ones: for what is small or thin, as features are of lower resolution. 0,
+            as in the paper: none.
     """
 
     def __init__(
@@ -43,10 +47,13 @@ class SegmentationHead(nn.Module):
         head_channels: int = 64,
         hidden_channels: tuple[int, int] = (128, 32),
         norm: str | tuple[str, dict[str, Any]] = "batch",
+        detail_channels: int = 0,
     ) -> None:
         super().__init__()
         self.options: dict[str, Any] = {"channels": channels, "heads": heads, "head_channels": head_channels}
         self.options |= {"hidden_channels": hidden_channels, "norm": norm}
+        if detail_channels:
+            self.options["detail_channels"] = detail_channels
         first, *later = in_channels
         self.shared = [None if width == channels else str(width) for width in later]
         self.project_first = nn.Identity() if first == channels else nn.Conv2d(first, channels, 1)
@@ -57,36 +64,50 @@ class SegmentationHead(nn.Module):
             nn.Conv2d(channels * len(in_channels), wide, 3, padding=1),
             get_norm_layer(norm, spatial_dims=2, channels=wide),
             nn.ReLU(inplace=True),
-            nn.Conv2d(wide, narrow, 3, padding=1),
+            nn.Conv2d(wide + detail_channels, narrow, 3, padding=1),
             get_norm_layer(norm, spatial_dims=2, channels=narrow),
             nn.ReLU(inplace=True),
             nn.Conv2d(narrow, num_classes, 3, padding=1),
         )
         self.apply(partial(_initialise, channels=channels))
+        self.detail = _small_unet(detail_channels) if detail_channels else None
 
-    def forward(self, features: Sequence[Tensor], text: Tensor, mask: Tensor | None, size: Sequence[int]) -> Tensor:
-        """Logits at a size.
+    def forward(self, features: Sequence[Tensor], text: Tensor, mask: Tensor | None, image: Tensor) -> Tensor:
+        """Logits of images.
 
         Args:
             features: one map (B, in_channels[i], h_i, w_i) per scale.
             text: token embeddings (B, L, D).
             mask: (B, L), True where a token may be seen; None: all of them.
-            size: height and width of the logits.
+            image: (B, 3, H, W), of which the features are; without ``detail_channels`` its size alone counts.
 
         Returns:
-            (B, num_classes, *size)
+            (B, num_classes, H, W)
         """
         attended = []
         for scale, project in zip(features, self.projections(), strict=True):
             pixels = self.attention(project(scale).flatten(2).transpose(1, 2), text, mask)
             pixels = pixels.transpose(1, 2).unflatten(-1, scale.shape[-2:])
-            attended.append(F.interpolate(pixels, tuple(size), mode="bilinear", align_corners=False))
-        return self.classifier(torch.cat(attended, dim=1))
+            attended.append(F.interpolate(pixels, image.shape[-2:], mode="bilinear", align_corners=False))
+        return self.classified(self.classifier[0](torch.cat(attended, dim=1)), image)
+
+    def classified(self, mixed: Tensor, image: Tensor) -> Tensor:
+        """Logits from what the classifier's first convolution gives."""
+        hidden = self.classifier[1:3](mixed)
+        if self.detail is not None:
+            hidden = torch.cat([hidden, self.detail(image)], dim=1)
+        return self.classifier[3:](hidden)
 
     def projections(self) -> list[nn.Module]:
         """What brings each scale to the attention's width."""
         later = [self.project_later[width] if width else nn.Identity() for width in self.shared]
         return [self.project_first, *later]
+
+
+def _small_unet(width: int) -> nn.Module:
+    """Maps (B, width, H, W) of images (B, 3, H, W)."""
+    widths = (width, width, 2 * width, 4 * width, 8 * width, width)
+    return BasicUNet(2, 3, width, widths, norm=("instance", {"affine": True}))
 
 
 def _initialise(module: nn.Module, channels: int) -> None:

@@ -62,5 +62,12 @@ class Head(Protocol):
 
     options: dict[str, Any]
 
-    def __call__(self, features: Sequence[Tensor], text: Tensor, mask: Tensor | None, size: Sequence[int]) -> Tensor:
-        """Logits (B, num_classes, *size) of maps (B, C_i, h_i, w_i) and tokens (B, L, D), seen where a mask says so."""
+    def __call__(self, features: Sequence[Tensor], text: Tensor, mask: Tensor | None, image: Tensor) -> Tensor:
+        """Logits (B, num_classes, H, W) of images (B, 3, H, W).
+
+        Args:
+            features: the images' maps (B, C_i, h_i, w_i).
+            text: tokens (B, L, D).
+            mask: (B, L), True where a token may be seen; None: all of them.
+            image: what the maps are of; a head that reads only these takes its size.
+        """

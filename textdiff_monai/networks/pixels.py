@@ -44,14 +44,14 @@ class PixelHead(nn.Module):
             nn.Conv2d(narrow, num_classes, 1),
         )
 
-    def forward(self, features: Sequence[Tensor], text: Tensor, mask: Tensor | None, size: Sequence[int]) -> Tensor:
-        """Logits at a size, as :class:`~textdiff_monai.SegmentationHead` has them; ``text`` and ``mask`` are not read.
+    def forward(self, features: Sequence[Tensor], text: Tensor, mask: Tensor | None, image: Tensor) -> Tensor:
+        """Logits as :class:`~textdiff_monai.SegmentationHead` has them; ``text`` and ``mask`` are not read.
 
         Mixing channels commutes with upsampling: the first layer runs at each scale's own resolution.
         """
         weights = self.first.weight.split(self.in_channels, dim=1)
         mixed = [
-            F.interpolate(F.conv2d(scale, weight), tuple(size), mode="bilinear", align_corners=False)
+            F.interpolate(F.conv2d(scale, weight), image.shape[-2:], mode="bilinear", align_corners=False)
             for scale, weight in zip(features, weights, strict=True)
         ]
         return self.classifier(sum(mixed, start=self.first.bias[:, None, None]))  # type: ignore[index]

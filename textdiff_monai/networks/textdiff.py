@@ -120,8 +120,8 @@ class TextDiff(nn.Module):
 
     def _logits(self, image: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
         if not self.fast or torch.jit.is_tracing() or torch.compiler.is_compiling():
-            return self.head(self.backbone(image), text, mask, image.shape[-2:])
+            return self.head(self.backbone(image), text, mask, image)
         features = self._features(image)
         if isinstance(self.head, HeadEnsemble):
-            return self.head(features, text, mask, image.shape[-2:], self.short)
-        return self.short(self.head, features, text, mask, image.shape[-2:])
+            return self.head(features, text, mask, image, self.short)
+        return self.short(self.head, features, text, mask, image)
