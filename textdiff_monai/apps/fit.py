@@ -37,10 +37,10 @@ def fit(
 ) -> Path:
     """Check your data, choose settings, train, calibrate, evaluate and report, in about the minutes you give.
 
-    Resizing or tiles follow from the sizes of images and targets. Blocks, time steps, backbone and whether to read the
-    sentences are chosen by a short cross-validation on training images; epochs, views and heads by the time that is
-    left. run/fit.json and the report say what was chosen and why. run/train.json is an overlay that repeats the
-    training:
+    Resizing or tiles follow from the sizes of images and targets. Blocks, time steps, backbone, and whether to read the
+    sentences and the pixels' details, are chosen by a short cross-validation on training images; epochs, views and
+    heads by the time that is left. run/fit.json and the report say what was chosen and why. run/train.json is an
+    overlay that repeats the training:
     python -m monai.bundle run training --config_file "['bundle/configs/train.json','run/train.json']".
     If the fit was stopped, the same command resumes it.
 

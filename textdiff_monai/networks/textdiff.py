@@ -115,7 +115,8 @@ class TextDiff(nn.Module):
             return self._features(image)
 
     def _features(self, image: Tensor) -> list[Tensor]:
-        with ShortConvolutions() if self.fast else nullcontext():
+        shortens = self.fast and image.device.type == "cpu"  # elsewhere it would only look at every call
+        with ShortConvolutions() if shortens else nullcontext():
             return self.backbone(image)
 
     def _logits(self, image: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
