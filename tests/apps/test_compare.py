@@ -74,6 +74,7 @@ def test_every_network_is_measured_and_a_stopped_comparison_goes_on(options, dat
         assert row["low"] <= row["mean_dice"] <= row["high"]
         assert (row["seeds"], row["images"]) == (2, 4)
     assert Image.open(tmp_path / "out" / "curves.png").size[0] > 500
+    assert compare(*arguments, networks=["unet"], **options | {"cache_dir": str(tmp_path / "elsewhere")})
     with pytest.raises(ValueError, match=r"holds a comparison with iterations 2 \(now 3\)"):
         compare(*arguments, **options | {"iterations": 3})
 

@@ -64,8 +64,11 @@ def test_options_that_would_be_forgotten_are_refused(options, tmp_path):
     region = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]]]}
     feature = {"type": "Feature", "geometry": region, "properties": {}}
     (tmp_path / "r.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
-    with pytest.raises(ValueError, match=r"case.png: regions apply to slides, and this is not one"):
-        segment(image, "left lung", tmp_path / "out", regions=tmp_path / "r.geojson", preview=True, **options)
+    for given in ({"regions": tmp_path / "r.geojson"}, {"window": 64}):
+        with pytest.raises(
+            ValueError, match=rf"case.png: --{next(iter(given))} applies to slides, and this is not one"
+        ):
+            segment(image, "left lung", tmp_path / "out", preview=True, **given, **options)
 
 
 LPS = np.diag([-0.5, -0.25, 2.0, 1])

@@ -195,3 +195,10 @@ def test_nothing_is_left_behind_when_writing_fails(tmp_path):
     with pytest.raises(ValueError, match="kind"):
         write_phantom(tmp_path / "data", kind="brain", train=1, size=SIZE)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("numbers", [{"train": 0, "val": 0, "test": 0}, {"train": -1}])
+def test_a_set_without_images_is_refused_before_its_folder_is_made(numbers, tmp_path):
+    with pytest.raises(ValueError, match="expected 0 or more of each, and 1 in all"):
+        write_phantom(tmp_path / "set", **numbers)
+    assert not list(tmp_path.iterdir())

@@ -102,8 +102,9 @@ def segment(
                 if isinstance(scan, Slide) and left:
                     head.slide(left, scan, results)
                     bar.update(len(left))
-                elif left and regions:
-                    raise ValueError("regions apply to slides, and this is not one; leave out --regions")
+                elif left and (regions or window):
+                    given = "regions" if regions else "window"
+                    raise ValueError(f"--{given} applies to slides, and this is not one; leave out --{given}")
                 elif left:
                     head.image(left, results, bar.update)
             except Exception as error:  # whatever one file does, the others go on

@@ -17,6 +17,7 @@ from textdiff_monai.apps.bundle import bundle_root
 from textdiff_monai.data.files import write_json
 from textdiff_monai.data.problems import changed
 
+_ELSEWHERE = ("cache_dir", "cache_gib")  # settings that move features, and no figure
 WORDS_OF = 8  # cases, worst and best, whose words an evaluation for a report measures
 
 
@@ -77,6 +78,7 @@ def same_settings(root: Path, what: str, settings: Mapping[str, Any], work: Sequ
         ValueError: naming the settings that are others.
     """
     path, now = root / "settings.json", json.loads(json.dumps(settings, default=str))
+    now = {name: value for name, value in now.items() if name not in _ELSEWHERE}
     done = path.exists() and any((root / name).exists() for name in work)
     if done and (told := changed(json.loads(path.read_text()), now)):
         raise ValueError(f"{root} holds a {what} with {told}; use the same settings, or choose another folder")

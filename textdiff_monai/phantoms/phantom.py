@@ -39,7 +39,13 @@ def write_phantom(
 
     Returns:
         The folder.
+
+    Raises:
+        ValueError: for fewer than 0 images of a split, or none at all.
+        FileExistsError: for a folder that exists.
     """
+    if min(train, val, test) < 0 or not train + val + test:
+        raise ValueError(f"train {train}, val {val}, test {test}: expected 0 or more of each, and 1 in all")
     splits = ["train"] * train + ["val"] * val + ["test"] * test
     with written_whole(folder) as unfinished:
         for name in ("images", "masks"):
