@@ -65,10 +65,11 @@ def test_train_evaluate_and_infer(run, tiny, data_folder, tmp_path):
     assert set(np.unique(np.asarray(Image.open(masks[0])))) <= {0, 1}
 
 
-def test_several_heads_are_trained_calibrated_and_used_as_one(run, tiny, data_folder, tmp_path):
-    run("train.json", run_id="training", **tiny | {"heads": 3, "max_epochs": 1})
+def test_several_heads_with_details_are_trained_calibrated_and_used_as_one(run, tiny, data_folder, tmp_path):
+    run("train.json", run_id="training", **tiny | {"heads": 3, "detail_channels": 4, "max_epochs": 1})
     checkpoint = tmp_path / "models" / "model.pt"
-    assert read_recipe(checkpoint)["heads"] == 3
+    recipe = read_recipe(checkpoint)
+    assert (recipe["heads"], recipe["detail_channels"]) == (3, 4)
     run("train.json", "evaluate.json", "calibrate.json", **tiny)
     temperature = read_recipe(checkpoint)["temperature"]
     run("train.json", "evaluate.json", **tiny)
@@ -104,6 +105,7 @@ OTHERS = {
     "mask_padding": (False, "trained with mask_padding True, given False"),
     "norm": ("batch", "trained with norm ['instance', {'affine': True}], given batch"),
     "head": (HEAD | {"heads": 1}, "trained with head.heads 2, given 1"),
+    "detail_channels": (4, "trained with detail_channels 0, given 4"),
     "num_classes": (3, "trained with num_classes 2, given 3"),
     "class_names": (
         ["background", "lung"],
@@ -538,7 +540,7 @@ def test_what_training_evaluation_and_inference_share_is_the_same_in_each():
     )
     facts = {"encoders", "words", "targets", "centres", "radius", "figures", "temperature", "least_presence"}
     facts |= {"pictures"}
-    newer = {"plane", "neighbours", "heads"}  # than some heads
+    newer = {"plane", "neighbours", "heads", "detail_channels"}  # than some heads
     known = read_recipe(BUNDLE / "models" / "model.pt").keys() - facts - newer
     for name in known:
         assert evaluate[name] == inference[name] == f"$@trained['{name}']"

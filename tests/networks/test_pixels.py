@@ -10,7 +10,7 @@ from torch import nn
 from textdiff_monai import DiffusionBackbone, TextDiff, TextEncoder
 from textdiff_monai.networks.pixels import PixelHead
 
-IMAGE = torch.zeros(2, 3, 8, 8)
+IMAGE = torch.zeros(2, 3, 8, 8)  # its size alone counts
 
 
 def maps(*sides):
@@ -52,3 +52,5 @@ def test_another_kind_of_head_is_an_error_that_names_those_that_are(unet_folder,
     branches = DiffusionBackbone(unet_folder, (1, 3), (50,)), TextEncoder(bert_folder)
     with pytest.raises(ValueError, match="kind 'mlp': expected attention or pixels"):
         TextDiff(*branches, head={"kind": "mlp"})
+    with pytest.raises(ValueError, match="detail_channels is 16: a head of the kind 'pixels' has none"):
+        TextDiff(*branches, head={"kind": "pixels", "detail_channels": 16})

@@ -86,10 +86,12 @@ def test_a_long_recipe_is_whole(tmp_path):
 def test_a_network_describes_what_rebuilds_it(network, unet_folder, bert_folder, tmp_path):
     torch.save(network.state_dict(), tmp_path / "model.pt")
     known = read_recipe(tmp_path / "model.pt")
-    assert set(known) == {*("blocks", "steps", "noise_seed", "max_tokens", "mask_padding", "head", "norm", "encoders")}
+    of_head = ("head", "norm", "detail_channels")
+    assert set(known) == {"blocks", "steps", "noise_seed", "max_tokens", "mask_padding", "encoders", *of_head}
     backbone = DiffusionBackbone(unet_folder, known["blocks"], known["steps"], known["noise_seed"])
     encoder = TextEncoder(bert_folder, known["max_tokens"], known["mask_padding"])
-    twin = TextDiff(backbone, encoder, head=known["head"] | {"norm": known["norm"]}).eval()
+    head = known["head"] | {name: known[name] for name in of_head[1:]}
+    twin = TextDiff(backbone, encoder, head=head).eval()
     twin.load_state_dict(network.state_dict())
     image = torch.rand(1, 3, 8, 8)
     assert torch.equal(twin(image, "left lung"), network(image, "left lung"))

@@ -46,7 +46,7 @@ def short_logits(
         stacked = torch.cat(columns, dim=2).flatten(3).flatten(1, 2)
         total = torch.baddbmm(total, down.expand(batch, -1, -1), stacked)
     mixed = total.unflatten(2, (width, -1)).permute(0, 3, 1, 2)
-    return head.classified(mixed, image)
+    return head.classify(mixed, image)
 
 
 def attention_to(block: ImageTextBlock, text: Tensor, mask: Tensor | None) -> Callable[[Tensor], Tensor]:

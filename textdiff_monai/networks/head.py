@@ -33,8 +33,8 @@ class SegmentationHead(nn.Module):
         norm: of the hidden layers, as MONAI names them. "batch" is the paper's; its running statistics are of little
             use where batches are single images, ``("instance", {"affine": True})`` has none.
         detail_channels: width of a small U-Net (``BasicUNet``) on the image itself, trained with the head, whose
-            maps join the classifier's hidden ones: for what is small or thin, as features are of lower resolution. 0,
-            as in the paper: none.
+            maps join the classifier's hidden ones: for what is small or thin, as features are of lower resolution; H
+            and W of images are then 32 or more. 0, as in the paper: none.
     """
 
     def __init__(
@@ -51,9 +51,7 @@ class SegmentationHead(nn.Module):
     ) -> None:
         super().__init__()
         self.options: dict[str, Any] = {"channels": channels, "heads": heads, "head_channels": head_channels}
-        self.options |= {"hidden_channels": hidden_channels, "norm": norm}
-        if detail_channels:
-            self.options["detail_channels"] = detail_channels
+        self.options |= {"hidden_channels": hidden_channels, "norm": norm, "detail_channels": detail_channels}
         first, *later = in_channels
         self.shared = [None if width == channels else str(width) for width in later]
         self.project_first = nn.Identity() if first == channels else nn.Conv2d(first, channels, 1)
@@ -89,10 +87,15 @@ class SegmentationHead(nn.Module):
             pixels = self.attention(project(scale).flatten(2).transpose(1, 2), text, mask)
             pixels = pixels.transpose(1, 2).unflatten(-1, scale.shape[-2:])
             attended.append(F.interpolate(pixels, image.shape[-2:], mode="bilinear", align_corners=False))
-        return self.classified(self.classifier[0](torch.cat(attended, dim=1)), image)
+        return self.classify(self.classifier[0](torch.cat(attended, dim=1)), image)
 
-    def classified(self, mixed: Tensor, image: Tensor) -> Tensor:
-        """Logits from what the classifier's first convolution gives."""
+    def classify(self, mixed: Tensor, image: Tensor) -> Tensor:
+        """Logits (B, num_classes, H, W) from the classifier's first convolution on (B, hidden_channels[0], H, W).
+
+        Args:
+            mixed: what that convolution gives, before its norm.
+            image: (B, 3, H, W), as :meth:`forward` has it.
+        """
         hidden = self.classifier[1:3](mixed)
         if self.detail is not None:
             hidden = torch.cat([hidden, self.detail(image)], dim=1)

@@ -20,6 +20,10 @@ class PixelHead(nn.Module):
         hidden_channels: widths of the two hidden layers; the paper's for few classes.
         norm: of the hidden layers, as MONAI names them. Theirs is batch norm, over pixels of many images; where batches
             are single images, instance norm is what that becomes in training, and has no running statistics.
+        detail_channels: 0; what a U-Net sees is not of single pixels.
+
+    Raises:
+        ValueError: for other ``detail_channels``.
     """
 
     def __init__(
@@ -29,8 +33,11 @@ class PixelHead(nn.Module):
         num_classes: int = 2,
         hidden_channels: tuple[int, int] = (128, 32),
         norm: str | tuple[str, dict[str, Any]] = "batch",
+        detail_channels: int = 0,
     ) -> None:
         super().__init__()
+        if detail_channels:
+            raise ValueError(f"detail_channels is {detail_channels}: a head of the kind 'pixels' has none; give 0")
         self.options: dict[str, Any] = {"kind": "pixels", "hidden_channels": hidden_channels, "norm": norm}
         self.in_channels = list(in_channels)
         wide, narrow = hidden_channels

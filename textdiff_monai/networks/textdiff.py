@@ -80,7 +80,7 @@ class TextDiff(nn.Module):
         options, head = encoders_options(backbone=self.backbone, text_encoder=self.text_encoder), {**self.head.options}
         if isinstance(self.head, HeadEnsemble):
             options["heads"] = len(self.head)
-        return options | {"norm": head.pop("norm"), "head": head}
+        return options | {"norm": head.pop("norm"), "detail_channels": head.pop("detail_channels", 0), "head": head}
 
     def forward(
         self, image: Tensor, text: str | Sequence[str] | Tensor | None = None, text_mask: Tensor | None = None
